@@ -1,0 +1,54 @@
+namespace KernelForge;
+
+/// <summary>
+/// What a device can compute. Public methods check their arguments once for every device; the protected <c>...Core</c> methods compute.
+/// Nothing here allocates device memory or waits for the device.
+/// </summary>
+/// <remarks>
+/// <list type="table">
+/// <item><term><see cref="Embed"/></term><description>rows of a table, by index</description></item>
+/// <item><term><see cref="RmsNorm"/>, <see cref="AddRmsNorm"/></term><description>root-mean-square normalisation, with a residual stream</description></item>
+/// <item><term><see cref="MatMul"/></term><description>x · Wᵀ + bias</description></item>
+/// <item><term><see cref="Rope"/></term><description>rotary position embedding</description></item>
+/// <item><term><see cref="AppendKv"/></term><description>keys and values into a paged cache</description></item>
+/// <item><term><see cref="Attention"/></term><description>causal attention of variable-length queries over a paged cache</description></item>
+/// <item><term><see cref="SiluMul"/></term><description>the gate of a gated MLP</description></item>
+/// <item><term><see cref="AdjustLogits"/>, <see cref="ArgMax"/>, <see cref="Sample"/>, <see cref="LogProbs"/></term><description>from logits to tokens</description></item>
+/// </list>
+/// <para>
+/// Batch invariance: the bits of a result row depend on that row's inputs and on absolute positions only. They do not depend on how many rows there are,
+/// which row it is, how a prompt was cut into steps, where its blocks lie or how many threads computed it.
+/// </para>
+/// <para>
+/// Float matrices may be F32, F16 or BF16, each its own; sums are kept in F32 and a result is rounded once, when it is stored.
+/// A result must not overlap an input unless the operator says so.
+/// </para>
+/// </remarks>
+public abstract partial class Operators
+{
+    private protected Operators(Device device) => Device = device;
+
+    /// <summary>Where the operators run; every argument must be memory of this device.</summary>
+    public Device Device { get; }
+
+    private void CheckHere(string operation, Device? device, bool isEmpty) =>
+        Check.That(isEmpty || device == Device, $"{operation}: an argument is on {device?.Name}, the operators run on {Device.Name}");
+
+    private void CheckFloat(string operation, string name, in DeviceMatrix matrix)
+    {
+        CheckHere(operation, matrix.Device, matrix.IsEmpty);
+        Check.That(matrix.DType.IsFloat(), $"{operation}: {name} is {matrix}, expected F32, F16 or BF16");
+    }
+
+    private void CheckFloat(string operation, string name, in DeviceMatrix matrix, int rows, int columns)
+    {
+        CheckFloat(operation, name, matrix);
+        Check.That(matrix.Rows == rows && matrix.Columns == columns, $"{operation}: {name} is {matrix}, expected [{rows}, {columns}]");
+    }
+
+    private void CheckLength<T>(string operation, string name, DeviceSpan<T> span, int length) where T : unmanaged
+    {
+        CheckHere(operation, span.Device, span.IsEmpty);
+        Check.That(span.Length == length, $"{operation}: {name} has {span.Length} elements, expected {length}");
+    }
+}
