@@ -1,0 +1,44 @@
+namespace KernelForge.Inference;
+
+/// <summary>The device memory behind the blocks, for one model: keys and values of every layer.</summary>
+public sealed class KvCache : IDisposable
+{
+    private readonly DeviceBuffer[] _buffers;
+    private readonly KvLayer[] _layers;
+
+    /// <summary>Allocates <paramref name="blocks"/> blocks in every layer.</summary>
+    public KvCache(Device device, int layers, KvFormat format, int blocks)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        (Format, Blocks) = (format, blocks);
+        _buffers = new DeviceBuffer[layers];
+        _layers = new KvLayer[layers];
+        for (int i = 0; i < layers; i++)
+        {
+            _buffers[i] = device.Allocate(format.DType, (long)blocks * format.RowsPerBlock * format.HeadDim);
+            _layers[i] = new KvLayer(_buffers[i].AsMatrix(blocks * format.RowsPerBlock, format.HeadDim), format);
+        }
+    }
+
+    /// <summary>Shape of a block.</summary>
+    public KvFormat Format { get; }
+
+    /// <summary>Blocks.</summary>
+    public int Blocks { get; }
+
+    /// <summary>Bytes that one block takes in all layers.</summary>
+    public static long BytesPerBlock(ModelConfig config, int blockSize, DType dtype)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return config.Layers * new KvFormat(blockSize, config.KvHeads, config.HeadDim, dtype).BytesPerBlock;
+    }
+
+    /// <summary>Keys and values of one layer.</summary>
+    public KvLayer Layer(int layer) => _layers[layer];
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (DeviceBuffer buffer in _buffers) buffer.Dispose();
+    }
+}

@@ -1,0 +1,10 @@
+namespace KernelForge.Inference;
+
+/// <summary>A step as flat device arrays: the query tokens of all rows one after the other, no padding.</summary>
+/// <param name="TokenIds">[tokens].</param>
+/// <param name="Positions">[tokens] absolute positions.</param>
+/// <param name="Slots">[tokens] where keys and values go.</param>
+/// <param name="Attention">Which tokens belong together, and their blocks.</param>
+/// <param name="LogitTokens">[sampling rows] index of the token whose logits are wanted.</param>
+internal sealed record StepBatch(
+    DeviceSpan<int> TokenIds, DeviceSpan<int> Positions, DeviceSpan<int> Slots, AttentionPlan Attention, DeviceSpan<int> LogitTokens);

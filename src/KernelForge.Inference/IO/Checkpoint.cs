@@ -1,0 +1,102 @@
+using System.Text.Json;
+
+namespace KernelForge.Inference;
+
+/// <summary>The weights of a Hugging Face model folder: <c>model.safetensors</c>, or the shards that <c>model.safetensors.index.json</c> lists.</summary>
+public sealed class Checkpoint : IDisposable
+{
+    private const string SingleFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
+
+    private readonly Dictionary<string, SafetensorsFile> _fileOf = [];
+    private readonly List<SafetensorsFile> _files = [];
+
+    /// <summary>Opens the weight files of a folder and checks that every listed tensor is there.</summary>
+    /// <exception cref="ModelFormatException">A file is missing, truncated or inconsistent.</exception>
+    public Checkpoint(string folder)
+    {
+        Folder = folder;
+        try
+        {
+            string index = Path.Combine(folder, IndexFile), single = Path.Combine(folder, SingleFile);
+            if (File.Exists(index)) OpenShards(index);
+            else if (File.Exists(single)) Open(single);
+            else throw new ModelFormatException($"{folder} has no weights: neither {SingleFile} nor {IndexFile} is there.");
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The model folder.</summary>
+    public string Folder { get; }
+
+    /// <summary>Names of all tensors.</summary>
+    public IReadOnlyCollection<string> Names => _fileOf.Keys;
+
+    /// <summary>Bytes of all tensors.</summary>
+    public long SizeInBytes => _fileOf.Sum(pair => pair.Value.Tensors[pair.Key].Length);
+
+    /// <summary>Whether there is a tensor of that name.</summary>
+    public bool Contains(string name) => _fileOf.ContainsKey(name);
+
+    /// <summary>Element types and how many weights each holds.</summary>
+    public IReadOnlyDictionary<string, long> WeightsByType() => _fileOf
+        .Select(pair => pair.Value.Tensors[pair.Key])
+        .GroupBy(tensor => tensor.Type)
+        .ToDictionary(group => group.Key, group => group.Sum(tensor => tensor.Shape.Aggregate(1L, (product, dimension) => product * dimension)));
+
+    /// <summary>A tensor as device memory; on a CPU device the mapped file itself, valid until the checkpoint is disposed.</summary>
+    /// <param name="device">Where to.</param>
+    /// <param name="name">Tensor name.</param>
+    /// <param name="rows">Rows it must have; 1 for a vector.</param>
+    /// <param name="columns">Columns it must have.</param>
+    /// <exception cref="ModelFormatException">There is no such tensor, or it has another shape or an unsupported type.</exception>
+    public DeviceMatrix Load(Device device, string name, int rows, int columns)
+    {
+        if (!_fileOf.TryGetValue(name, out SafetensorsFile? file)) throw new ModelFormatException($"{Folder}: tensor {name} is missing from the weights.");
+        SafetensorsEntry tensor = file.Tensors[name];
+        bool fits = tensor.Shape.Count == 1 ? rows == 1 && tensor.Shape[0] == columns : tensor.Shape.Count == 2 && tensor.Shape[0] == rows && tensor.Shape[1] == columns;
+        if (!fits)
+            throw new ModelFormatException($"{file.Path}: tensor {name} is [{string.Join(", ", tensor.Shape)}], config.json asks for [{rows}, {columns}].");
+        return file.Load(device, tensor).AsMatrix(rows, columns);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SafetensorsFile file in _files) file.Dispose();
+    }
+
+    private void OpenShards(string index)
+    {
+        var listed = new Dictionary<string, string>();
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(index));
+            foreach (JsonProperty pair in document.RootElement.GetProperty("weight_map").EnumerateObject())
+                listed[pair.Name] = pair.Value.GetString()!;
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException)
+        {
+            throw new ModelFormatException($"{index} is no valid index of weights ({error.Message})", error);
+        }
+
+        foreach (string shard in listed.Values.Distinct())
+        {
+            if (Path.GetFileName(shard) != shard) throw new ModelFormatException($"{index} names {shard}, which is outside of its folder.");
+            Open(Path.Combine(Folder, shard));
+        }
+        foreach ((string name, string shard) in listed)
+            if (!Contains(name)) throw new ModelFormatException($"{index} says that tensor {name} is in {shard}, which has no such tensor.");
+    }
+
+    private void Open(string path)
+    {
+        var file = new SafetensorsFile(path);
+        _files.Add(file);
+        foreach (string name in file.Tensors.Keys)
+            if (!_fileOf.TryAdd(name, file)) throw new ModelFormatException($"{Folder}: tensor {name} is in two weight files.");
+    }
+}

@@ -1,0 +1,114 @@
+using System.Buffers.Binary;
+using System.Text.Json;
+
+namespace KernelForge.Inference;
+
+/// <summary>One tensor of a safetensors file.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Type">Element type as the file names it, such as BF16.</param>
+/// <param name="Shape">Dimensions, outermost first.</param>
+/// <param name="Offset">First byte, from the start of the file.</param>
+/// <param name="Length">Bytes.</param>
+public sealed record SafetensorsEntry(string Name, string Type, IReadOnlyList<long> Shape, long Offset, long Length);
+
+/// <summary>A memory-mapped safetensors file: a table of tensors and their bytes. Opening checks that the table fits the file.</summary>
+public sealed class SafetensorsFile : IDisposable
+{
+    private const int PrefixLength = 8;
+    private const long MaxHeaderLength = 100_000_000;
+
+    private readonly MappedFile _file;
+    private readonly Dictionary<string, SafetensorsEntry> _tensors = [];
+
+    /// <summary>Opens a file and reads its table of tensors.</summary>
+    /// <exception cref="ModelFormatException">The file is missing, truncated or inconsistent.</exception>
+    public SafetensorsFile(string path)
+    {
+        if (!File.Exists(path)) throw new ModelFormatException($"{path} does not exist.");
+        _file = new MappedFile(path);
+        try
+        {
+            ReadHeader();
+        }
+        catch
+        {
+            _file.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Path of the file.</summary>
+    public string Path => _file.Path;
+
+    /// <summary>The tensors by name.</summary>
+    public IReadOnlyDictionary<string, SafetensorsEntry> Tensors => _tensors;
+
+    /// <summary>
+    /// The tensor as device memory. On a CPU device that is the mapped file itself, valid until this file is disposed; elsewhere it is a copy.
+    /// </summary>
+    /// <exception cref="ModelFormatException">The element type is none of F32, F16, BF16.</exception>
+    public DeviceBuffer Load(Device device, SafetensorsEntry tensor)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(tensor);
+        DType dtype = tensor.Type switch
+        {
+            "F32" => DType.F32,
+            "F16" => DType.F16,
+            "BF16" => DType.BF16,
+            _ => throw new ModelFormatException($"{Path}: tensor {tensor.Name} is {tensor.Type}; supported are F32, F16 and BF16."),
+        };
+        return _file.AsBuffer(device, tensor.Offset, dtype, tensor.Length / dtype.Size());
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+
+    private void ReadHeader()
+    {
+        if (_file.Length < PrefixLength) throw Damaged($"is {_file.Length} bytes long, too short for a safetensors file");
+        ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(_file.Bytes(0, PrefixLength));
+        if (headerLength > MaxHeaderLength) throw Damaged($"is no safetensors file: it claims a header of {headerLength} bytes");
+        if ((long)headerLength > _file.Length - PrefixLength)
+            throw Damaged($"is truncated: it is {_file.Length} bytes long and its header alone needs {PrefixLength + headerLength}");
+
+        try
+        {
+            var reader = new Utf8JsonReader(_file.Bytes(PrefixLength, (int)headerLength));
+            using JsonDocument header = JsonDocument.ParseValue(ref reader);
+            foreach (JsonProperty property in header.RootElement.EnumerateObject())
+                if (property.Name != "__metadata__") Add(property, PrefixLength + (long)headerLength);
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException or FormatException or OverflowException)
+        {
+            throw new ModelFormatException($"{Path}: the header is no valid safetensors table ({error.Message})", error);
+        }
+    }
+
+    private void Add(JsonProperty property, long dataStart)
+    {
+        string type = property.Value.GetProperty("dtype").GetString()!;
+        long[] shape = [.. property.Value.GetProperty("shape").EnumerateArray().Select(dimension => dimension.GetInt64())];
+        JsonElement offsets = property.Value.GetProperty("data_offsets");
+        long begin = offsets[0].GetInt64(), end = offsets[1].GetInt64();
+
+        if (begin < 0 || end < begin) throw Damaged($"is inconsistent: tensor {property.Name} goes from byte {begin} to {end}");
+        if (dataStart + end > _file.Length)
+            throw Damaged($"is truncated: it is {_file.Length} bytes long and tensor {property.Name} ends at {dataStart + end}");
+        if (BitsOf(type) is { } bits && shape.Aggregate(1L, (product, dimension) => checked(product * dimension)) * bits != (end - begin) * 8)
+            throw Damaged($"is inconsistent: tensor {property.Name} is {type}[{string.Join(", ", shape)}] in {end - begin} bytes");
+        if (!_tensors.TryAdd(property.Name, new SafetensorsEntry(property.Name, type, shape, dataStart + begin, end - begin)))
+            throw Damaged($"is inconsistent: tensor {property.Name} is there twice");
+    }
+
+    private static int? BitsOf(string type) => type switch
+    {
+        "F64" or "I64" or "U64" => 64,
+        "F32" or "I32" or "U32" => 32,
+        "F16" or "BF16" or "I16" or "U16" => 16,
+        "F8_E4M3" or "F8_E5M2" or "I8" or "U8" or "BOOL" => 8,
+        _ => null,
+    };
+
+    private ModelFormatException Damaged(string what) => new($"{Path} {what}.");
+}
