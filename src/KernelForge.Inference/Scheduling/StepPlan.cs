@@ -1,0 +1,55 @@
+using System.Runtime.InteropServices;
+
+namespace KernelForge.Inference;
+
+/// <summary>
+/// One sequence's part in a step: compute KV for tokens [Start, Start + Length) and, when <see cref="Samples"/>, choose up to
+/// <see cref="MaxTokens"/> tokens that follow.
+/// </summary>
+/// <param name="Sequence">Whose tokens; its table has a slot for every position below Start + Length + max(MaxTokens - 1, 0).</param>
+/// <param name="Start">Context length: tokens with valid KV before this step.</param>
+/// <param name="Length">Query length, at least 1.</param>
+/// <param name="MaxTokens">Most tokens the row may gain; 0 when tokens of the prompt are left for later steps.</param>
+public readonly record struct PlanRow(Sequence Sequence, int Start, int Length, int MaxTokens)
+{
+    /// <summary>Whether the row's last position is the sequence's last token, so that the next one is wanted.</summary>
+    public bool Samples => MaxTokens > 0;
+
+    /// <summary>Token ids to compute.</summary>
+    public ReadOnlySpan<int> Tokens => Sequence.Tokens.Slice(Start, Length);
+
+    /// <summary>Query tokens the row may cost, drafts included; the unit of the token budget.</summary>
+    public int Cost => Length + Math.Max(MaxTokens - 1, 0);
+}
+
+/// <summary>What the scheduler chose to run in one step. Reused: valid until the next plan.</summary>
+public sealed class StepPlan
+{
+    private readonly List<PlanRow> _rows = [];
+
+    internal StepPlan(int blockSize) => BlockSize = blockSize;
+
+    /// <summary>Token positions in a KV block; the slot of position p is table[p / BlockSize] * BlockSize + p % BlockSize.</summary>
+    public int BlockSize { get; }
+
+    /// <summary>Decodes first, then prefill chunks; no sequence has two rows.</summary>
+    public ReadOnlySpan<PlanRow> Rows => CollectionsMarshal.AsSpan(_rows);
+
+    /// <summary>Query tokens of all rows, drafts not included.</summary>
+    public int QueryTokens { get; private set; }
+
+    /// <summary>Whether there is nothing to run.</summary>
+    public bool IsEmpty => _rows.Count == 0;
+
+    internal void Clear()
+    {
+        _rows.Clear();
+        QueryTokens = 0;
+    }
+
+    internal void Add(in PlanRow row)
+    {
+        _rows.Add(row);
+        QueryTokens += row.Length;
+    }
+}
