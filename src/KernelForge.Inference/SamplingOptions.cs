@@ -6,6 +6,15 @@ public sealed record SamplingOptions
     /// <summary>The seed of a request that names none. Fixed, so that the same request always gets the same tokens.</summary>
     public const ulong DefaultSeed = 0;
 
+    /// <summary>Most entries of a log-probability list.</summary>
+    public const int MaxLogProbs = 100;
+
+    /// <summary>Most entries of <see cref="LogitBias"/>.</summary>
+    public const int MaxLogitBias = 1024;
+
+    /// <summary>Most entries of <see cref="StopTokenIds"/>.</summary>
+    public const int MaxStopTokens = 1024;
+
     /// <summary>Greedy, 256 tokens.</summary>
     public static SamplingOptions Default { get; } = new();
 
@@ -75,8 +84,10 @@ public sealed record SamplingOptions
         Require(Math.Abs(FrequencyPenalty) <= 2, nameof(FrequencyPenalty), "in [-2, 2]", FrequencyPenalty);
         Require(MaxTokens >= 1, nameof(MaxTokens), "1 or more", MaxTokens);
         Require(MinTokens >= 0 && MinTokens <= MaxTokens, nameof(MinTokens), $"in [0, MaxTokens = {MaxTokens}]", MinTokens);
-        Require(LogProbs is null or >= 0, nameof(LogProbs), "null or not negative", LogProbs);
+        Require(LogProbs is null or (>= 0 and <= MaxLogProbs), nameof(LogProbs), $"null or in [0, {MaxLogProbs}]", LogProbs);
         Require(N >= 1, nameof(N), "1 or more", N);
+        Require(StopTokenIds.Count <= MaxStopTokens, nameof(StopTokenIds), $"at most {MaxStopTokens} ids", StopTokenIds.Count);
+        Require(LogitBias.Count <= MaxLogitBias, nameof(LogitBias), $"at most {MaxLogitBias} entries", LogitBias.Count);
         foreach (int id in StopTokenIds) Require(id >= 0, nameof(StopTokenIds), "not negative", id);
         foreach (string text in StopStrings) Require(text.Length > 0, nameof(StopStrings), "not empty", text);
         foreach ((int id, float bias) in LogitBias)

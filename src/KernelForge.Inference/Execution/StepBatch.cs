@@ -6,5 +6,5 @@ namespace KernelForge.Inference;
 /// <param name="Slots">[tokens] where keys and values go.</param>
 /// <param name="Attention">Which tokens belong together, and their blocks.</param>
 /// <param name="LogitTokens">[sampling rows] index of the token whose logits are wanted.</param>
-internal sealed record StepBatch(
+internal readonly record struct StepBatch(
     DeviceSpan<int> TokenIds, DeviceSpan<int> Positions, DeviceSpan<int> Slots, AttentionPlan Attention, DeviceSpan<int> LogitTokens);

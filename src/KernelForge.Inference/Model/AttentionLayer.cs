@@ -21,7 +21,7 @@ internal sealed class AttentionLayer
     }
 
     /// <summary>Attends from <paramref name="x"/> and leaves the layer's output in it.</summary>
-    public void Apply(Operators operators, in DeviceMatrix x, StepBatch batch, in KvLayer cache, in DeviceMatrix angles, in LayerScratch scratch)
+    public void Apply(Operators operators, in DeviceMatrix x, in StepBatch batch, in KvLayer cache, in DeviceMatrix angles, in LayerScratch scratch)
     {
         _query.Apply(operators, x, scratch.Queries);
         _key.Apply(operators, x, scratch.Keys);

@@ -65,7 +65,7 @@ public sealed class Transformer : IDisposable
     /// Runs a step's tokens through all layers, storing their keys and values, and returns the logits (F32) of the tokens that <see cref="StepBatch.LogitTokens"/> names.
     /// The result is valid until the arena is reset.
     /// </summary>
-    internal DeviceMatrix Forward(StepBatch batch, KvCache cache, Arena arena)
+    internal DeviceMatrix Forward(in StepBatch batch, KvCache cache, Arena arena)
     {
         Operators operators = Device.Operators;
         DeviceMatrix angles = _angles.AsMatrix(MaxContext, Config.HeadDim);
@@ -92,7 +92,7 @@ public sealed class Transformer : IDisposable
         return LayerScratch.Bytes(config, tokens) + 2 * Arena.Rounded(logits) + 2 * Arena.Rounded((long)logitRows * config.HiddenSize * sizeof(float));
     }
 
-    private DeviceMatrix Logits(Operators operators, StepBatch batch, Arena arena, in DeviceMatrix x, in DeviceMatrix residual)
+    private DeviceMatrix Logits(Operators operators, in StepBatch batch, Arena arena, in DeviceMatrix x, in DeviceMatrix residual)
     {
         int rows = batch.LogitTokens.Length;
         DeviceMatrix hidden = arena.Matrix(DType.F32, rows, Config.HiddenSize), last = arena.Matrix(DType.F32, rows, Config.HiddenSize);

@@ -1,0 +1,62 @@
+namespace KernelForge.Inference;
+
+/// <summary>Carries steps out with one model: plan to batch, one forward pass, sampling. Allocates nothing in a steady state.</summary>
+public sealed class ModelRunner : IStepRunner, IDisposable
+{
+    private readonly Transformer _model;
+    private readonly KvCache _cache;
+    private readonly Arena _arena;
+    private readonly BatchBuilder _builder = new();
+    private readonly TokenSampler _sampler;
+    private readonly StepResult _result = new();
+
+    /// <summary>Takes ownership of model and cache.</summary>
+    /// <param name="model">What computes.</param>
+    /// <param name="cache">Where keys and values are, with the scheduler's block size and number of blocks.</param>
+    /// <param name="maxTokens">Most query tokens of a step.</param>
+    /// <param name="maxRows">Most sequences of a step.</param>
+    public ModelRunner(Transformer model, KvCache cache, int maxTokens, int maxRows)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(cache);
+        (_model, _cache) = (model, cache);
+        _arena = new Arena(model.Device, ArenaBytes(model.Config, model.MaxContext, cache.Format.BlockSize, maxTokens, maxRows));
+        _sampler = new TokenSampler(model.Config);
+    }
+
+    /// <inheritdoc/>
+    public int MaxTokensPerStep => 1;
+
+    /// <summary>Logits of the last step's sampling rows after penalties, valid until the next step.</summary>
+    internal DeviceMatrix LastLogits { get; private set; }
+
+    /// <summary>Bytes of intermediate results for steps of that size.</summary>
+    internal static long ArenaBytes(ModelConfig config, int maxContext, int blockSize, int maxTokens, int maxRows)
+    {
+        int blocks = checked(maxRows * ((maxContext + blockSize - 1) / blockSize));
+        return BatchBuilder.ArenaBytes(maxTokens, maxRows, blocks) + Transformer.ArenaBytes(config, maxTokens, maxRows) + TokenSampler.ArenaBytes(config, maxContext, maxRows);
+    }
+
+    /// <inheritdoc/>
+    public StepResult Run(StepPlan plan)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        if (plan.BlockSize != _cache.Format.BlockSize)
+            throw new ArgumentException($"The plan has blocks of {plan.BlockSize} positions, the KV cache blocks of {_cache.Format.BlockSize}.");
+
+        _arena.Reset();
+        _result.Clear();
+        StepBatch batch = _builder.Build(plan, _arena);
+        LastLogits = _model.Forward(batch, _cache, _arena);
+        _sampler.Sample(plan, LastLogits, _arena, _result);
+        return _result;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _arena.Dispose();
+        _cache.Dispose();
+        _model.Dispose();
+    }
+}
