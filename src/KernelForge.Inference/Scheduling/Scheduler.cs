@@ -1,0 +1,278 @@
+using System.Runtime.InteropServices;
+
+namespace KernelForge.Inference;
+
+/// <summary>
+/// Chooses what runs in the next step and books what came of it. Works in integers and never sees a device. Not thread-safe.
+/// </summary>
+/// <remarks>
+/// A step takes the decoding sequences first, oldest first, then the prompts that are under way, then admits waiting ones, until the
+/// token budget is spent; a prompt that does not fit is computed in chunks (Sarathi-Serve, arXiv:2403.02310). When blocks run out,
+/// cached ones are evicted first, then the latest arrivals are preempted: they go back to the front of the queue and are recomputed.
+/// None of this changes any sequence's tokens.
+/// </remarks>
+public sealed partial class Scheduler
+{
+    private readonly SchedulerOptions _options;
+    private readonly KvBlocks _kv;
+    private readonly int[] _endTokenIds;
+    private readonly StepPlan _plan;
+    private readonly WaitingQueue _waiting = new();
+    private readonly List<Sequence> _running = []; // by id, oldest first
+    private readonly List<KvDemand> _demands = [];
+    private readonly List<TokenGain> _gains = [];
+    private int[] _contextLengths = [];
+    private bool[] _chosen = [];
+    private SchedulerCounters _counters;
+    private long _nextId;
+    private int _budget;
+    private bool _preempted;
+
+    /// <summary>Starts with all blocks free. Throws <see cref="ArgumentException"/> when an option is out of range.</summary>
+    public Scheduler(SchedulerOptions options)
+    {
+        options.Validate();
+        _options = options;
+        _kv = new KvBlocks(new BlockPool(options.BlockCount), options.BlockSize, options.PrefixCache);
+        _endTokenIds = [.. options.EndTokenIds];
+        _plan = new StepPlan(options.BlockSize);
+    }
+
+    /// <summary>The numbers it works with.</summary>
+    public SchedulerOptions Options => _options;
+
+    /// <summary>Whether any sequence waits or runs.</summary>
+    public bool HasWork => _counters.Waiting > 0 || _running.Count > 0;
+
+    /// <summary>What it has done and holds.</summary>
+    public SchedulerCounters Counters => _counters with
+    {
+        Running = _running.Count,
+        BlocksInUse = _kv.InUse,
+        BlocksCached = _kv.Tree.IdleCount,
+    };
+
+    internal KvBlocks Kv => _kv;
+
+    /// <summary>
+    /// Queues a request as one sequence per sample. Samples after the first wait for a running one to compute the prompt and share its
+    /// full blocks. A limit beyond the context length is cut to it. Throws <see cref="RequestTooLongException"/> when the prompt leaves no room in the context,
+    /// or prompt and token limit together need more blocks than there are.
+    /// </summary>
+    public IReadOnlyList<Sequence> Add(Request request)
+    {
+        int maxLength = LengthLimitOf(request);
+        var samples = new Sequence[request.Sampling.N];
+        for (int i = 0; i < samples.Length; i++)
+        {
+            Sequence sequence = samples[i] = new Sequence(_nextId++, request, i, maxLength);
+            sequence.QueueKey = _options.Order.KeyOf(new QueueEntry(sequence.Id, sequence.PromptLength, request.Sampling.MaxTokens));
+            if (samples.Length > 1) sequence.Siblings = samples;
+            _waiting.Add(sequence);
+        }
+        _counters.Waiting += samples.Length;
+        return samples;
+    }
+
+    /// <summary>
+    /// Chooses the rows of the next step and reserves their blocks. Planning again without a commit is allowed and plans the same work.
+    /// </summary>
+    public StepPlan Plan()
+    {
+        _plan.Clear();
+        _budget = _options.TokenBudget;
+        _preempted = false;
+
+        PlanDecodes();
+        PlanPrefills();
+        if (!_preempted) Admit(); // what was just sent away must not come back in the same step
+
+        _counters.BlocksPeak = Math.Max(_counters.BlocksPeak, _kv.InUse);
+        return _plan;
+    }
+
+    /// <summary>Ends a sequence now and frees its blocks; nothing happens when it has ended. Not while a runner carries out a plan.</summary>
+    public void Finish(Sequence sequence, FinishReason reason)
+    {
+        if (sequence.Status == SequenceStatus.Finished) return;
+
+        if (sequence.Status == SequenceStatus.Waiting) _counters.Waiting--;
+        else _running.Remove(sequence);
+        End(sequence, reason);
+    }
+
+    /// <summary>Ends a sequence that nobody wants any more.</summary>
+    public void Cancel(Sequence sequence) => Finish(sequence, FinishReason.Cancelled);
+
+    /// <summary>Frees all blocks kept for later sequences.</summary>
+    public void ClearCache() => _kv.Tree.EvictAll();
+
+    private void PlanDecodes()
+    {
+        SelectDecodes();
+        for (int i = 0; i < _running.Count && _budget > 0; i++)
+        {
+            if (_chosen[i] && !TryPlanDecode(_running[i])) break;
+        }
+    }
+
+    private void SelectDecodes()
+    {
+        int count = _running.Count, decodes = 0;
+        if (_chosen.Length < count)
+        {
+            _chosen = new bool[2 * count];
+            _contextLengths = new int[2 * count];
+        }
+        foreach (Sequence sequence in _running)
+        {
+            if (IsDecoding(sequence)) _contextLengths[decodes++] = sequence.ComputedLength;
+        }
+
+        Span<bool> chosen = _chosen.AsSpan(0, decodes);
+        chosen.Clear();
+        _options.Decodes.Choose(_contextLengths.AsSpan(0, decodes), chosen);
+        if (!chosen.Contains(true)) chosen.Fill(true);
+
+        // Spread the answers from the decoding sequences to all running ones, from the end: an answer never moves down.
+        for (int i = count - 1; i >= 0; i--) _chosen[i] = IsDecoding(_running[i]) && _chosen[--decodes];
+    }
+
+    /// <summary>Preempts the latest arrivals until there is a slot; false when that was the sequence itself.</summary>
+    private bool TryPlanDecode(Sequence sequence)
+    {
+        int wanted = Math.Min(Math.Min(_options.MaxTokensPerStep, _budget), sequence.MaxLength - sequence.Length);
+        int slots;
+        while ((slots = _kv.Grow(sequence, sequence.Length + wanted - 1)) < sequence.Length)
+        {
+            Sequence latest = _running[^1];
+            Preempt(latest);
+            if (latest == sequence) return false;
+        }
+        AddRow(sequence, 1, Math.Min(wanted, slots - sequence.Length + 1));
+        return true;
+    }
+
+    private void PlanPrefills()
+    {
+        for (int i = 0; i < _running.Count && _budget > 0; i++)
+        {
+            if (!IsDecoding(_running[i])) PlanPrefill(_running[i]);
+        }
+    }
+
+    /// <summary>
+    /// Takes a chunk as large as the budget and the free blocks allow, perhaps none. Others are preempted only when the step would be
+    /// empty: a prompt can wait for decodes to end.
+    /// </summary>
+    private void PlanPrefill(Sequence sequence)
+    {
+        int start = sequence.ComputedLength, length = Math.Min(_budget, sequence.Length - start);
+        int slots = _kv.Grow(sequence, start + length);
+        while (slots <= start && _plan.IsEmpty && _running[^1] != sequence)
+        {
+            Preempt(_running[^1]);
+            slots = _kv.Grow(sequence, start + length);
+        }
+
+        length = Math.Min(length, slots - start);
+        if (length > 0) AddRow(sequence, length, start + length == sequence.Length ? 1 : 0);
+    }
+
+    private void Admit()
+    {
+        if (_counters.Waiting == 0 || _budget == 0 || _running.Count >= _options.MaxSequences) return;
+
+        ListDemands();
+        _waiting.StartPass();
+        while (_budget > 0 && _running.Count < _options.MaxSequences && _waiting.TryPeek(out Sequence candidate))
+        {
+            if (!_kv.TryFindShared(candidate, out int shared, out int idle))
+            {
+                _waiting.Defer();
+                continue;
+            }
+            if (_running.Count > 0 && !Admits(new KvDemand(idle, _kv.BlocksFor(candidate.Length) - shared, FinalBlocks(candidate) - shared))) break;
+
+            _waiting.Take();
+            Start(candidate);
+            PlanPrefill(candidate);
+            _demands.Add(DemandOf(candidate));
+        }
+        _waiting.EndPass();
+    }
+
+    private bool Admits(in KvDemand candidate)
+    {
+        int privateBlocks = 0;
+        Span<KvDemand> running = CollectionsMarshal.AsSpan(_demands);
+        foreach (ref readonly KvDemand demand in running) privateBlocks += demand.Held;
+        return _options.Admission.Admits(running, candidate, _options.BlockCount - (_kv.InUse - privateBlocks));
+    }
+
+    private void ListDemands()
+    {
+        _demands.Clear();
+        foreach (Sequence sequence in _running) _demands.Add(DemandOf(sequence));
+    }
+
+    private KvDemand DemandOf(Sequence sequence)
+    {
+        int count = sequence.Table.Count;
+        return new KvDemand(_kv.PrivateBlocks(sequence), Math.Max(0, _kv.BlocksFor(sequence.Length) - count), FinalBlocks(sequence) - count);
+    }
+
+    private void Start(Sequence sequence)
+    {
+        _kv.Attach(sequence);
+        sequence.Status = SequenceStatus.Running;
+        sequence.Preempted = false;
+        if (!sequence.WasAdmitted)
+        {
+            sequence.WasAdmitted = true;
+            sequence.CachedLength = sequence.ComputedLength;
+            _counters.PromptTokensReused += sequence.CachedLength;
+        }
+
+        int place = _running.Count;
+        while (place > 0 && _running[place - 1].Id > sequence.Id) place--;
+        _running.Insert(place, sequence);
+        _counters.Waiting--;
+    }
+
+    private void Preempt(Sequence sequence)
+    {
+        _running.Remove(sequence);
+        _kv.Release(sequence);
+        sequence.Status = SequenceStatus.Waiting;
+        sequence.Preempted = true;
+        _waiting.AddPreempted(sequence);
+        _preempted = true;
+        _counters.Waiting++;
+        _counters.Preemptions++;
+    }
+
+    private void AddRow(Sequence sequence, int length, int maxTokens)
+    {
+        var row = new PlanRow(sequence, sequence.ComputedLength, length, maxTokens);
+        _plan.Add(row);
+        _budget -= row.Cost;
+    }
+
+    private int LengthLimitOf(Request request)
+    {
+        int prompt = request.PromptTokenIds.Length, context = _options.ContextLength;
+        if (prompt >= context)
+            throw new RequestTooLongException($"The prompt has {prompt} tokens; the context length of {context} must leave room for one more.", prompt, context - 1);
+
+        int limit = (int)Math.Min(context, prompt + (long)request.Sampling.MaxTokens);
+        int room = (int)Math.Min(int.MaxValue, (long)_options.BlockCount * _options.BlockSize + 1); // the last token needs no KV
+        if (limit > room)
+            throw new RequestTooLongException($"Prompt and limit come to {limit} tokens; the KV cache has room for {room}.", limit, room);
+        return limit;
+    }
+
+    private int FinalBlocks(Sequence sequence) => _kv.BlocksFor(sequence.MaxLength - 1);
+
+    private static bool IsDecoding(Sequence sequence) => sequence.Length - sequence.ComputedLength == 1;
+}

@@ -1,0 +1,53 @@
+namespace KernelForge.Inference;
+
+/// <summary>The numbers a scheduler works with.</summary>
+public sealed record SchedulerOptions
+{
+    /// <summary>KV blocks there are.</summary>
+    public required int BlockCount { get; init; }
+
+    /// <summary>Token positions in a block.</summary>
+    public int BlockSize { get; init; } = 16;
+
+    /// <summary>Most tokens of a sequence, prompt included: the model's context length.</summary>
+    public required int ContextLength { get; init; }
+
+    /// <summary>Most query tokens in a step, drafts included.</summary>
+    public int TokenBudget { get; init; } = 512;
+
+    /// <summary>Most sequences running at the same time.</summary>
+    public int MaxSequences { get; init; } = 256;
+
+    /// <summary>Keeps computed blocks for later sequences that begin alike.</summary>
+    public bool PrefixCache { get; init; } = true;
+
+    /// <summary>The runner's <see cref="IStepRunner.MaxTokensPerStep"/>.</summary>
+    public int MaxTokensPerStep { get; init; } = 1;
+
+    /// <summary>The model's end-of-sequence ids.</summary>
+    public IReadOnlyList<int> EndTokenIds { get; init; } = [];
+
+    /// <summary>Who is next.</summary>
+    public IQueueOrder Order { get; init; } = new ArrivalOrder();
+
+    /// <summary>Whether the next one may enter.</summary>
+    public IAdmissionPolicy Admission { get; init; } = new ReserveAllAdmission();
+
+    /// <summary>Which of the decoding ones step.</summary>
+    public IDecodeSelector Decodes { get; init; } = new AllDecodes();
+
+    internal void Validate()
+    {
+        Require(BlockCount, nameof(BlockCount));
+        Require(BlockSize, nameof(BlockSize));
+        Require(TokenBudget, nameof(TokenBudget));
+        Require(MaxSequences, nameof(MaxSequences));
+        Require(MaxTokensPerStep, nameof(MaxTokensPerStep));
+        if (ContextLength < 2) throw new ArgumentException($"SchedulerOptions.ContextLength must be 2 or more, not {ContextLength}.");
+    }
+
+    private static void Require(int value, string option)
+    {
+        if (value < 1) throw new ArgumentException($"SchedulerOptions.{option} must be 1 or more, not {value}.", option);
+    }
+}

@@ -1,0 +1,98 @@
+using KernelForge.Inference;
+
+namespace KernelForge.Tests;
+
+/// <summary>Runs a scheduler with a <see cref="HashRunner"/> and checks everything that must hold after every step.</summary>
+internal sealed class SchedulerRun
+{
+    private readonly List<Sequence> _all = [];
+
+    public SchedulerRun(SchedulerOptions options, DraftOutcome drafts = DraftOutcome.AllRight)
+    {
+        Scheduler = new Scheduler(options);
+        Runner = new HashRunner(options.BlockCount, options.BlockSize, options.MaxTokensPerStep, drafts) { Pool = Scheduler.Kv.Pool };
+    }
+
+    public Scheduler Scheduler { get; }
+
+    public HashRunner Runner { get; }
+
+    public IReadOnlyList<Sequence> All => _all;
+
+    public IReadOnlyList<Sequence> Add(Request request)
+    {
+        IReadOnlyList<Sequence> samples = Scheduler.Add(request);
+        _all.AddRange(samples);
+        return samples;
+    }
+
+    public StepPlan Step()
+    {
+        StepPlan plan = Scheduler.Plan();
+        CheckPlan(plan);
+        CheckState();
+        Scheduler.Commit(plan, Runner.Run(plan));
+        CheckState();
+        return plan;
+    }
+
+    public void Finish(int maxSteps = 20_000)
+    {
+        while (Scheduler.HasWork)
+        {
+            Assert.True(maxSteps-- > 0, "The scheduler does not come to an end.");
+            Assert.False(Step().IsEmpty, "There is work, and the plan is empty.");
+        }
+        Scheduler.ClearCache();
+        CheckState();
+        Assert.Equal(Scheduler.Options.BlockCount, Scheduler.Kv.Pool.FreeCount);
+    }
+
+    private void CheckPlan(StepPlan plan)
+    {
+        SchedulerOptions options = Scheduler.Options;
+        var seen = new HashSet<Sequence>();
+        int cost = 0;
+        foreach (PlanRow row in plan.Rows)
+        {
+            cost += row.Cost;
+            Assert.True(seen.Add(row.Sequence), "A sequence has two rows.");
+            Assert.Equal(SequenceStatus.Running, row.Sequence.Status);
+            Assert.Equal(row.Sequence.ComputedLength, row.Start);
+            Assert.InRange(row.Length, 1, row.Sequence.Length - row.Start);
+            Assert.Equal(row.Start + row.Length == row.Sequence.Length, row.Samples);
+            Assert.InRange(row.MaxTokens, 0, Math.Min(options.MaxTokensPerStep, row.Sequence.MaxLength - row.Sequence.Length));
+            Assert.True(row.Start + row.Length + Math.Max(row.MaxTokens - 1, 0) <= row.Sequence.Table.Count * options.BlockSize, "A slot is missing.");
+        }
+        Assert.InRange(cost, 0, options.TokenBudget);
+        Assert.InRange(Scheduler.Counters.Running, 0, options.MaxSequences);
+    }
+
+    /// <summary>Every reference is somebody's, and no block that will be written is shared.</summary>
+    private void CheckState()
+    {
+        KvBlocks kv = Scheduler.Kv;
+        kv.Pool.CheckIntegrity();
+        kv.Tree.CheckIntegrity();
+
+        var holders = new int[kv.Pool.Capacity];
+        foreach (Sequence sequence in _all)
+        {
+            if (sequence.Status != SequenceStatus.Running) Assert.Equal(0, sequence.Table.Count);
+            foreach (int block in sequence.Table.Blocks) holders[block]++;
+        }
+        for (int block = 0; block < holders.Length; block++)
+            Assert.Equal(holders[block] + (kv.Tree.IsReady(block) ? 1 : 0), kv.Pool.References(block));
+        Assert.Equal(holders.Count(count => count > 0), Scheduler.Counters.BlocksInUse);
+
+        foreach (Sequence sequence in _all)
+        {
+            for (int i = sequence.ComputedLength / Scheduler.Options.BlockSize; i < sequence.Table.Count; i++)
+                Assert.Equal(1, kv.Pool.References(sequence.Table[i]));
+            int shared = sequence.Table.Blocks.ToArray().Count(block => holders[block] > 1);
+            Assert.Equal(sequence.Table.Count - shared, kv.PrivateBlocks(sequence));
+        }
+        Assert.Equal(_all.Count(sequence => sequence.Status == SequenceStatus.Waiting), Scheduler.Counters.Waiting);
+        Assert.Equal(_all.Count(sequence => sequence.Status == SequenceStatus.Running), Scheduler.Counters.Running);
+    }
+}
