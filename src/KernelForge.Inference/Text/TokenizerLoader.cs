@@ -21,7 +21,8 @@ public static class TokenizerLoader
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         string path = Path.Combine(folder, TokenizerFile);
-        if (!File.Exists(path)) throw new FileNotFoundException($"The folder '{folder}' has no {TokenizerFile}, which the tokenizer is read from.", path);
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"The folder '{folder}' has no {TokenizerFile}, which the tokenizer is read from.", path);
 
         string configPath = Path.Combine(folder, ConfigFile);
         using JsonDocument tokenizer = Open(path);
@@ -79,14 +80,18 @@ public static class TokenizerLoader
         }
     }
 
-    private static AddedToken ReadAddedToken(JsonSection token) => new(
-        token.RequiredText("content"),
-        token.RequiredNumber("id"),
-        token.Flag("special") ?? false,
-        token.Flag("lstrip") ?? false,
-        token.Flag("rstrip") ?? false,
-        token.Flag("single_word") ?? false,
-        token.Flag("normalized") ?? false);
+    private static AddedToken ReadAddedToken(JsonSection token)
+    {
+        bool special = token.Flag("special") ?? false;
+        return new AddedToken(
+            token.RequiredText("content"),
+            token.RequiredNumber("id"),
+            special,
+            token.Flag("lstrip") ?? false,
+            token.Flag("rstrip") ?? false,
+            token.Flag("single_word") ?? false,
+            token.Flag("normalized") ?? !special);
+    }
 
     /// <summary>
     /// Whether no merge joins a character with a space mark after it. A text that is one word may then be cut before its
