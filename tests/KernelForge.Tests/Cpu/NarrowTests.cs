@@ -21,7 +21,7 @@ public unsafe class NarrowTests
     public void Row_ToF16_EqualsTheConversionOfHalf()
     {
         var random = new Random(1);
-        float[] values = [.. Boundaries(fractionBitsLost: 13), .. Boundaries(fractionBitsLost: 14), .. SubnormalTies(),
+        float[] values = [.. Boundaries(fractionBitsLost: 13), .. SubnormalTies(),
             .. Enumerable.Range(0, 100_000).Select(_ => BitConverter.Int32BitsToSingle(random.Next() ^ (random.Next(2) << 31)))];
         var actual = new Half[values.Length];
         fixed (float* source = values)
@@ -30,8 +30,8 @@ public unsafe class NarrowTests
         for (int i = 0; i < values.Length; i++)
         {
             Half expected = (Half)values[i];
-            Assert.True(Half.IsNaN(expected) ? Half.IsNaN(actual[i]) : BitConverter.HalfToUInt16Bits(expected) == BitConverter.HalfToUInt16Bits(actual[i]),
-                $"{values[i]:G9}: expected {expected}, got {actual[i]}");
+            bool isSame = Half.IsNaN(expected) ? Half.IsNaN(actual[i]) : BitConverter.HalfToUInt16Bits(expected) == BitConverter.HalfToUInt16Bits(actual[i]);
+            if (!isSame) Assert.Fail($"{values[i]:G9}: expected {expected}, got {actual[i]}");
         }
     }
 
@@ -43,7 +43,8 @@ public unsafe class NarrowTests
         fixed (float* source = values)
         fixed (BFloat16* destination = actual) Narrow.Row(DType.BF16, source, destination, values.Length);
 
-        for (int i = 0; i < values.Length; i++) Assert.Equal(((BFloat16)values[i]).ToBits(), actual[i].ToBits());
+        for (int i = 0; i < values.Length; i++)
+            if (((BFloat16)values[i]).ToBits() != actual[i].ToBits()) Assert.Fail($"{values[i]:G9}: expected {(BFloat16)values[i]}, got {actual[i]}");
     }
 
     [Fact]
