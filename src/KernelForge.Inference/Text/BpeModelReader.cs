@@ -39,7 +39,7 @@ internal static class BpeModelReader
         {
             if (!entry.Value.TryGetInt32(out int id) || id < 0)
             {
-                throw new InvalidDataException(
+                throw new ModelFormatException(
                     $"{section.Where}: token '{entry.Name}' has the id {entry.Value.GetRawText()}, but must have one of at least 0.");
             }
             vocabulary[entry.Name] = id;
@@ -58,7 +58,7 @@ internal static class BpeModelReader
             merges[pair] = new MergeRule(rank++, IdOf(left + right));
 
             int IdOf(string token) => vocabulary.TryGetValue(token, out int id) ? id
-                : throw new InvalidDataException($"{merge.Where} needs the token '{token}', which the vocabulary does not have.");
+                : throw new ModelFormatException($"{merge.Where} needs the token '{token}', which the vocabulary does not have.");
         }
         return merges;
     }
