@@ -40,6 +40,9 @@ public sealed class EngineHost : IAsyncDisposable
     /// <summary>Turns text into token ids; null when the engine has none.</summary>
     public ITokenizer? Tokenizer => _engine.Tokenizer;
 
+    /// <summary>How the model wants a conversation written; null when it does not say.</summary>
+    public ChatTemplate? ChatTemplate => _engine.ChatTemplate;
+
     /// <summary>What the scheduler had done and held after the last step.</summary>
     public SchedulerCounters Counters
     {
@@ -48,6 +51,13 @@ public sealed class EngineHost : IAsyncDisposable
             lock (_snapshotLock) return _snapshot;
         }
     }
+
+    /// <summary>Loads a model folder as <see cref="Engine.Load"/> does and starts a host for it.</summary>
+    public static EngineHost Load(string folder, EngineOptions? options = null, Device? device = null) =>
+        new(Engine.Load(folder, options, device), (options ?? new EngineOptions()).QueueCapacity);
+
+    /// <inheritdoc cref="Engine.CreateRequest(string, SamplingOptions?, string)"/>
+    public Request CreateRequest(string prompt, SamplingOptions? sampling = null, string id = "") => Engine.CreateRequest(Tokenizer, prompt, sampling, id);
 
     /// <summary>
     /// Runs a request and yields what its samples gain, step by step. Throws what <see cref="Engine.Add"/> throws, the runner's exception
