@@ -70,7 +70,8 @@ public sealed class EngineHost : IAsyncDisposable
     /// <summary>Runs a request with one sample and yields its text piece by piece.</summary>
     public async IAsyncEnumerable<string> GenerateTextAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        if (request.Sampling.N != 1) throw new ArgumentException($"GenerateTextAsync yields one text; expected N = 1, got {request.Sampling.N}.", nameof(request));
+        if (request.Sampling.N != 1)
+            throw new ArgumentException($"GenerateTextAsync yields one text; expected N = 1, got {request.Sampling.N}.", nameof(request));
         if (Tokenizer is null) throw new InvalidOperationException("GenerateTextAsync needs an engine with a tokenizer.");
 
         await foreach (TokenEvent gained in GenerateAsync(request, cancellationToken).ConfigureAwait(false))
@@ -173,9 +174,10 @@ public sealed class EngineHost : IAsyncDisposable
             job.Sequences = _engine.Add(job.Request);
             foreach (Sequence sequence in job.Sequences) _jobs.Add(sequence.Id, job);
         }
-        catch (ArgumentException refusal)
+        catch (Exception refusal)
         {
             job.Events.Writer.Complete(refusal);
+            if (refusal is not ArgumentException) throw; // not the request's fault: the engine is broken
         }
     }
 

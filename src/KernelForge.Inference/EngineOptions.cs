@@ -42,7 +42,8 @@ public sealed record EngineOptions
         Require(KvBlocks ?? 1, nameof(KvBlocks));
         Require(KvMemoryBytes, nameof(KvMemoryBytes));
         Require(QueueCapacity, nameof(QueueCapacity));
-        if (ContextLength is < 2) throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
+        if (ContextLength is < 2)
+            throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
     }
 
     /// <summary>
@@ -53,7 +54,8 @@ public sealed record EngineOptions
     {
         Validate();
         long blocks = KvBlocks ?? Math.Min(int.MaxValue / BlockSize, KvMemoryBytes / bytesPerBlock);
-        if (blocks < 1) throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
+        if (blocks < 1)
+            throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
 
         return new SchedulerOptions
         {

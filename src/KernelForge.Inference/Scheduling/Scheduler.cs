@@ -263,7 +263,10 @@ public sealed partial class Scheduler
     {
         int prompt = request.PromptTokenIds.Length, context = _options.ContextLength;
         if (prompt >= context)
-            throw new RequestTooLongException($"The prompt has {prompt} tokens; the context length of {context} must leave room for one more.", prompt, context - 1);
+        {
+            throw new RequestTooLongException(
+                $"The prompt has {prompt} tokens; the context length of {context} must leave room for one more.", prompt, context - 1);
+        }
 
         int limit = (int)Math.Min(context, prompt + (long)request.Sampling.MaxTokens);
         int room = (int)Math.Min(int.MaxValue, (long)_options.BlockCount * _options.BlockSize + 1); // the last token needs no KV
