@@ -19,6 +19,21 @@ public class SchedulerTests
     }
 
     [Fact]
+    public void Plan_DraftsDoNotFitTheBudget_EveryDecodeKeepsItsTokenAndPromptsTheirHalf()
+    {
+        var run = new SchedulerRun(_ample with { TokenBudget = 12, MaxTokensPerStep = 4 });
+        for (int i = 0; i < 4; i++) run.Add(Prompt(3, from: 100 * i, maxTokens: 20));
+        run.Step();
+
+        // 4 decodes leave 8: all of it for drafts, or half of it when a prompt wants to be computed.
+        Assert.Equal([4, 4, 3, 1], run.Step().Rows.ToArray().Select(row => row.MaxTokens));
+        run.Add(Prompt(30, from: 1000));
+        StepPlan mixed = run.Step();
+        Assert.Equal([4, 2, 1, 1, 0], mixed.Rows.ToArray().Select(row => row.MaxTokens));
+        Assert.Equal(4, mixed.Rows[^1].Length);
+    }
+
+    [Fact]
     public void Plan_WithoutACommit_PlansTheSameAgain()
     {
         var run = new SchedulerRun(_ample with { TokenBudget = 7 });
