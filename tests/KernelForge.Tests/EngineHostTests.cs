@@ -40,6 +40,30 @@ public class EngineHostTests
     }
 
     [Fact]
+    public async Task GenerateTextAsync_PromptAsText_IsEncoded()
+    {
+        var sampling = new SamplingOptions { MaxTokens = 30, IgnoreEndToken = true };
+        await using var host = new EngineHost(TestEngines.Create());
+
+        string text = "";
+        await foreach (string piece in host.GenerateTextAsync("some text", sampling)) text += piece;
+
+        Assert.Equal((await host.CompleteAsync(new Request(TestEngines.Tokenizer.Encode("some text"), sampling)))[0].Text, text);
+    }
+
+    [Fact]
+    public async Task GenerateTextAsync_NoTokenizerOrSeveralSamples_Throws()
+    {
+        await using var silent = new EngineHost(TestEngines.Create(withText: false));
+        await using var host = new EngineHost(TestEngines.Create());
+        var three = new Request([1], new SamplingOptions { N = 3 });
+
+        await Assert.ThrowsAsync<InvalidOperationException>(
+            async () => await silent.GenerateTextAsync(TestEngines.Fixed(5, 1)).GetAsyncEnumerator().MoveNextAsync());
+        await Assert.ThrowsAsync<ArgumentException>(async () => await host.GenerateTextAsync(three).GetAsyncEnumerator().MoveNextAsync());
+    }
+
+    [Fact]
     public async Task GenerateAsync_EnumerationLeft_StopsTheWorkAndFreesTheBlocks()
     {
         using var gate = new Gate();
