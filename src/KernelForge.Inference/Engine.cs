@@ -18,7 +18,8 @@ public sealed partial class Engine : IDisposable
         if (scheduler.Options.MaxTokensPerStep > runner.MaxTokensPerStep)
         {
             throw new ArgumentException(
-                $"The scheduler reserves {scheduler.Options.MaxTokensPerStep} tokens a step; the runner gives at most {runner.MaxTokensPerStep}.", nameof(scheduler));
+                $"The scheduler reserves {scheduler.Options.MaxTokensPerStep} tokens a step; the runner gives at most {runner.MaxTokensPerStep}.",
+                nameof(scheduler));
         }
         (_scheduler, _runner, _vocabularySize, Tokenizer) = (scheduler, runner, vocabularySize, tokenizer);
     }

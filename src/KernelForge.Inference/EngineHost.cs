@@ -77,11 +77,17 @@ public sealed class EngineHost : IAsyncDisposable
         }
     }
 
+    /// <summary>Runs a prompt and yields its text piece by piece.</summary>
+    public IAsyncEnumerable<string> GenerateTextAsync(
+        string prompt, SamplingOptions? sampling = null, CancellationToken cancellationToken = default) =>
+        GenerateTextAsync(CreateRequest(prompt, sampling), cancellationToken);
+
     /// <summary>Runs a request with one sample and yields its text piece by piece.</summary>
     public async IAsyncEnumerable<string> GenerateTextAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        if (request.Sampling.N != 1) throw new ArgumentException($"GenerateTextAsync yields one text; expected N = 1, got {request.Sampling.N}.", nameof(request));
-        if (Tokenizer is null) throw new InvalidOperationException("GenerateTextAsync needs an engine with a tokenizer.");
+        if (request.Sampling.N != 1)
+            throw new ArgumentException($"GenerateTextAsync yields one text; expected N = 1, got {request.Sampling.N}.", nameof(request));
+        RequireTokenizer();
 
         await foreach (TokenEvent gained in GenerateAsync(request, cancellationToken).ConfigureAwait(false))
         {
@@ -110,6 +116,8 @@ public sealed class EngineHost : IAsyncDisposable
         _cancelAll = true;
         await StopAsync().ConfigureAwait(false);
     }
+
+    private ITokenizer RequireTokenizer() => Tokenizer ?? throw new InvalidOperationException("GenerateTextAsync needs an engine with a tokenizer.");
 
     private async ValueTask SendAsync(HostJob job, CancellationToken cancellationToken)
     {
@@ -183,9 +191,10 @@ public sealed class EngineHost : IAsyncDisposable
             job.Sequences = _engine.Add(job.Request);
             foreach (Sequence sequence in job.Sequences) _jobs.Add(sequence.Id, job);
         }
-        catch (ArgumentException refusal)
+        catch (Exception refusal)
         {
             job.Events.Writer.Complete(refusal);
+            if (refusal is not ArgumentException) throw; // not the request's fault: the engine is broken
         }
     }
 

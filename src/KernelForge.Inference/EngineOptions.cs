@@ -46,7 +46,8 @@ public sealed record EngineOptions
         Require(KvMemoryBytes, nameof(KvMemoryBytes));
         Require(QueueCapacity, nameof(QueueCapacity));
         if (!KvType.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {KvType}.", nameof(KvType));
-        if (ContextLength is < 2) throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
+        if (ContextLength is < 2)
+            throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
     }
 
     /// <summary>
@@ -57,7 +58,8 @@ public sealed record EngineOptions
     {
         Validate();
         long blocks = KvBlocks ?? Math.Min(int.MaxValue / BlockSize, KvMemoryBytes / bytesPerBlock);
-        if (blocks < 1) throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
+        if (blocks < 1)
+            throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
 
         return new SchedulerOptions
         {
