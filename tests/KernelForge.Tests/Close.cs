@@ -17,6 +17,14 @@ public static class Close
         _ => 0,
     };
 
+    /// <summary>The nearest value of the type.</summary>
+    public static float Round(float value, DType type) => type switch
+    {
+        DType.F16 => (float)(Half)value,
+        DType.BF16 => (BFloat16)value,
+        _ => value,
+    };
+
     /// <summary>Bound for a value that is the sum of <paramref name="terms"/> products whose absolute values add up to <paramref name="magnitude"/>.</summary>
     public static double Bound(DType output, double expected, int terms, double magnitude) =>
         UnitRoundoff(output) * Math.Abs(expected) + 4 * Math.Sqrt(Math.Max(terms, 1)) * Math.Pow(2, -24) * magnitude

@@ -83,11 +83,10 @@ public sealed class Checkpoint : IDisposable
             throw new ModelFormatException($"{index} is no valid index of weights ({error.Message})", error);
         }
 
-        foreach (string shard in listed.Values.Distinct())
-        {
+        string[] shards = [.. listed.Values.Distinct()];
+        foreach (string shard in shards)
             if (Path.GetFileName(shard) != shard) throw new ModelFormatException($"{index} names {shard}, which is outside of its folder.");
-            Open(Path.Combine(Folder, shard));
-        }
+        foreach (string shard in shards) Open(Path.Combine(Folder, shard));
         foreach ((string name, string shard) in listed)
             if (!Contains(name)) throw new ModelFormatException($"{index} says that tensor {name} is in {shard}, which has no such tensor.");
     }

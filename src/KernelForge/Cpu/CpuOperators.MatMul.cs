@@ -2,5 +2,33 @@ namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
 {
-    protected override void MatMulCore(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias) => throw new NotSupportedException($"MatMul {threads.Count} {instructionSet}");
+    private const long ProductsPerPart = 64 * 1024; // fewer take less time than waking a thread
+
+    protected override void MatMulCore(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
+    {
+        switch (weights.DType)
+        {
+            case DType.F32: MatMul<float>(x, weights, result, bias); break;
+            case DType.F16: MatMul<Half>(x, weights, result, bias); break;
+            default: MatMul<BFloat16>(x, weights, result, bias); break;
+        }
+    }
+
+    private void MatMul<T>(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias) where T : unmanaged
+    {
+        switch (instructionSet)
+        {
+            case CpuInstructionSet.Vector512: MatMul<MatMulTile512, T>(x, weights, result, bias); break;
+            case CpuInstructionSet.Vector256: MatMul<MatMulTile256, T>(x, weights, result, bias); break;
+            default: MatMul<MatMulTileScalar, T>(x, weights, result, bias); break;
+        }
+    }
+
+    private void MatMul<TTile, T>(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
+        where TTile : struct, IMatMulTile where T : unmanaged
+    {
+        var work = new MatMulWork<TTile, T>(threads, x, weights, result, bias);
+        long products = (long)result.Rows * result.Columns * x.Columns;
+        threads.Run(ref work, (int)Math.Min(work.Units, Math.Max(1, products / ProductsPerPart)));
+    }
 }

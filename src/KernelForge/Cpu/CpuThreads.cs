@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace KernelForge.Cpu;
 
@@ -16,10 +17,13 @@ internal interface IParallelWork
 internal sealed unsafe class CpuThreads : IDisposable
 {
     private const int SpinsBeforeSleep = 2_000;
+    private const int ScratchAlignment = 64;
 
     private readonly Lock gate = new();
     private readonly Thread[] workers;
     private readonly ManualResetEventSlim[] wakes;
+    private readonly nint[] scratch;
+    private readonly long[] scratchBytes;
     private delegate*<void*, int, int, void> body;
     private void* state;
     private int parts;
@@ -30,6 +34,8 @@ internal sealed unsafe class CpuThreads : IDisposable
     public CpuThreads(int count)
     {
         Count = count;
+        scratch = new nint[count];
+        scratchBytes = new long[count];
         workers = new Thread[count - 1];
         wakes = new ManualResetEventSlim[count - 1];
         for (int i = 0; i < workers.Length; i++)
@@ -49,13 +55,27 @@ internal sealed unsafe class CpuThreads : IDisposable
     public void Run<TWork>(ref TWork work, int maxParts) where TWork : struct, IParallelWork
     {
         int wanted = Math.Min(maxParts, Count);
-        if (wanted <= 1)
+        lock (gate)
         {
-            work.Run(0, 1);
-            return;
+            if (wanted <= 1) work.Run(0, 1);
+            else RunShared(ref work, wanted);
         }
+    }
 
-        lock (gate) RunShared(ref work, wanted);
+    /// <summary>
+    /// Memory that <paramref name="part"/> of the running work has for itself: at least <paramref name="bytes"/> bytes, aligned to a cache line, not cleared.
+    /// The same memory serves one work after the other.
+    /// </summary>
+    public void* Scratch(int part, long bytes)
+    {
+        if (bytes > scratchBytes[part])
+        {
+            NativeMemory.AlignedFree((void*)scratch[part]);
+            (scratch[part], scratchBytes[part]) = (0, 0);
+            scratch[part] = (nint)NativeMemory.AlignedAlloc((nuint)bytes, ScratchAlignment);
+            scratchBytes[part] = bytes;
+        }
+        return (void*)scratch[part];
     }
 
     public void Dispose()
@@ -64,6 +84,9 @@ internal sealed unsafe class CpuThreads : IDisposable
         foreach (ManualResetEventSlim wake in wakes) wake.Set();
         foreach (Thread worker in workers) worker.Join();
         foreach (ManualResetEventSlim wake in wakes) wake.Dispose();
+        foreach (nint memory in scratch) NativeMemory.AlignedFree((void*)memory);
+        Array.Clear(scratch);
+        Array.Clear(scratchBytes);
     }
 
     private void RunShared<TWork>(ref TWork work, int wanted) where TWork : struct, IParallelWork

@@ -5,8 +5,6 @@ namespace KernelForge.Tests;
 /// <summary>Features must not change the answer: every combination gives the tokens that the definition gives.</summary>
 public class OutputEquivalenceTests
 {
-    private const int ContextLength = 96;
-
     private static readonly int[] _budgets = [1, 7, 4096]; // one token a step, chunks that end inside blocks, everything at once
     private static readonly int[] _blockSizes = [4, 16];
     private static readonly int[] _maxSequences = [1, 3, 64];
@@ -30,14 +28,14 @@ public class OutputEquivalenceTests
     public void Tokens_AnyCombination_EqualTheDefinition(string factors)
     {
         int[] f = factors.Select(digit => digit - '0').ToArray();
-        List<Request> requests = Workload(samples: f[7] == 0 ? 1 : 3, temperature: f[8]);
-        int blockSize = _blockSizes[f[1]], largest = (ContextLength + blockSize - 1) / blockSize;
+        List<Request> requests = Workload.Requests(samples: f[7] == 0 ? 1 : 3, temperature: f[8]);
+        int blockSize = _blockSizes[f[1]], largest = (Workload.ContextLength + blockSize - 1) / blockSize;
         var run = new SchedulerRun(
             new SchedulerOptions
             {
                 BlockCount = f[6] == 0 ? largest + 2 : 20 * largest,
                 BlockSize = blockSize,
-                ContextLength = ContextLength,
+                ContextLength = Workload.ContextLength,
                 TokenBudget = _budgets[f[0]],
                 MaxSequences = _maxSequences[f[5]],
                 PrefixCache = f[2] == 0,
@@ -50,7 +48,7 @@ public class OutputEquivalenceTests
         AddAndRun(run, requests, arrival: f[4]);
 
         foreach (Sequence sequence in run.All)
-            Assert.Equal(HashRunner.Expected(sequence.Request, sequence.SampleIndex, ContextLength), sequence.OutputTokens.ToArray());
+            Assert.Equal(HashRunner.Expected(sequence.Request, sequence.SampleIndex, Workload.ContextLength), sequence.OutputTokens.ToArray());
         if (f[3] == 0) Assert.Equal(0, run.Scheduler.Counters.Preemptions);
     }
 
@@ -59,35 +57,13 @@ public class OutputEquivalenceTests
     {
         var run = new SchedulerRun(new SchedulerOptions
         {
-            BlockCount = 26, BlockSize = 4, ContextLength = ContextLength, EndTokenIds = [HashRunner.EndToken], Admission = new AggressiveAdmission(),
+            BlockCount = 26, BlockSize = 4, ContextLength = Workload.ContextLength, EndTokenIds = [HashRunner.EndToken], Admission = new AggressiveAdmission(),
         });
 
-        AddAndRun(run, Workload(samples: 1, temperature: 0), arrival: 0);
+        AddAndRun(run, Workload.Requests(samples: 1, temperature: 0), arrival: 0);
 
         Assert.True(run.Scheduler.Counters.Preemptions > 0, "The matrix would not test preemption.");
         Assert.True(run.Scheduler.Counters.PromptTokensReused > 0, "The matrix would not test sharing.");
-    }
-
-    /// <summary>Prompts that share beginnings inside and at the end of blocks, are equal, are one token, or nearly fill the context.</summary>
-    private static List<Request> Workload(int samples, float temperature)
-    {
-        var random = new Random(11);
-        int[] trunk = Tokens(random, 37), branch = [.. trunk.AsSpan(0, 32), .. Tokens(random, 9)];
-        int[][] prompts =
-        [
-            [.. trunk, 1], trunk, [.. trunk, 2, 3, 4], branch, [.. branch, .. Tokens(random, 20)], branch, [5], [5, 6],
-            Tokens(random, 16), Tokens(random, 17), Tokens(random, ContextLength - 3), [.. trunk, .. Tokens(random, 40)],
-        ];
-        return [.. prompts.Select((prompt, i) => new Request(prompt, new SamplingOptions
-        {
-            N = samples,
-            Temperature = temperature,
-            Seed = i % 3 == 0 ? null : (ulong)i,
-            MaxTokens = 1 + 7 * i % 30,
-            MinTokens = i == 3 ? 5 : 0,
-            IgnoreEndToken = i % 4 == 2,
-            StopTokenIds = i % 2 == 0 ? [] : [20, 40],
-        }))];
     }
 
     private static void AddAndRun(SchedulerRun run, List<Request> requests, int arrival)
@@ -100,6 +76,4 @@ public class OutputEquivalenceTests
         }
         run.Finish();
     }
-
-    private static int[] Tokens(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(HashRunner.VocabularySize))];
 }

@@ -1,0 +1,29 @@
+namespace KernelForge.Cpu;
+
+internal sealed unsafe partial class CpuOperators
+{
+    /// <summary>An exponential and a division cost as much as moving several elements.</summary>
+    private const int SiluCost = 4;
+
+    protected override void SiluMulCore(in DeviceMatrix gate, in DeviceMatrix up, in DeviceMatrix result) =>
+        RunRows(new SiluMulWork(gate, up, result), gate.Rows, (long)SiluCost * gate.Columns);
+
+    private readonly struct SiluMulWork(DeviceMatrix gate, DeviceMatrix up, DeviceMatrix result) : ILaneWork
+    {
+        public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
+        {
+            RowRange range = RowRange.Of(gate.Rows, part, parts);
+            TLanes zero = TLanes.Fill(0), one = TLanes.Fill(1);
+            for (int row = range.Start; row < range.End; row++)
+            {
+                nint gates = gate.RowAddress(row), ups = up.RowAddress(row), destination = result.RowAddress(row);
+                for (int i = 0; i < gate.Columns; i += Lanes.Count)
+                {
+                    TLanes g = Elements.Load<TLanes>(gates, gate.DType, i, gate.Columns);
+                    TLanes u = Elements.Load<TLanes>(ups, up.DType, i, gate.Columns);
+                    Elements.Store(g / (one + LaneMath.Exp(zero - g)) * u, destination, result.DType, i, gate.Columns);
+                }
+            }
+        }
+    }
+}

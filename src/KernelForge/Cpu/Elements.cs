@@ -1,0 +1,66 @@
+using System.Runtime.CompilerServices;
+
+namespace KernelForge.Cpu;
+
+/// <summary>Reads and writes sixteen elements, or the last few of a row, of a matrix whose float type is known at run time.</summary>
+internal static unsafe class Elements
+{
+    /// <summary>Elements index .. index + 15 of a row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TLanes Load<TLanes>(nint row, DType type, int index) where TLanes : struct, ILanes<TLanes> =>
+        type == DType.F32 ? TLanes.Load((float*)row + index) :
+        type == DType.F16 ? TLanes.LoadF16((ushort*)row + index) :
+        TLanes.LoadBF16((ushort*)row + index);
+
+    /// <summary>Elements index .. index + 15 of a row that ends at <paramref name="length"/>; zero behind its end, which is not read.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TLanes Load<TLanes>(nint row, DType type, int index, int length) where TLanes : struct, ILanes<TLanes> =>
+        length - index >= Lanes.Count ? Load<TLanes>(row, type, index) : LoadTail<TLanes>(row, type, index, length - index);
+
+    /// <summary>Writes elements index .. index + 15 of a row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<TLanes>(TLanes value, nint row, DType type, int index) where TLanes : struct, ILanes<TLanes>
+    {
+        if (type == DType.F32) TLanes.Store(value, (float*)row + index);
+        else if (type == DType.F16) TLanes.StoreF16(value, (ushort*)row + index);
+        else TLanes.StoreBF16(value, (ushort*)row + index);
+    }
+
+    /// <summary>Writes elements index .. index + 15 of a row that ends at <paramref name="length"/>; nothing behind its end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<TLanes>(TLanes value, nint row, DType type, int index, int length) where TLanes : struct, ILanes<TLanes>
+    {
+        if (length - index >= Lanes.Count) Store(value, row, type, index);
+        else StoreTail(value, row, type, index, length - index);
+    }
+
+    /// <summary>Copies a run of elements from one float type to another; rounds to nearest even where the new type is narrower.</summary>
+    public static void Convert<TLanes>(nint source, DType from, nint destination, DType to, int length) where TLanes : struct, ILanes<TLanes>
+    {
+        if (from == to)
+        {
+            long bytes = (long)length * from.Size();
+            Buffer.MemoryCopy((void*)source, (void*)destination, bytes, bytes);
+            return;
+        }
+
+        for (int i = 0; i < length; i += Lanes.Count) Store(Load<TLanes>(source, from, i, length), destination, to, i, length);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static TLanes LoadTail<TLanes>(nint row, DType type, int index, int count) where TLanes : struct, ILanes<TLanes>
+    {
+        byte* padded = stackalloc byte[Lanes.Count * sizeof(float)];
+        new Span<byte>(padded, Lanes.Count * sizeof(float)).Clear();
+        Buffer.MemoryCopy((byte*)row + (nint)index * type.Size(), padded, Lanes.Count * sizeof(float), count * type.Size());
+        return Load<TLanes>((nint)padded, type, 0);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void StoreTail<TLanes>(TLanes value, nint row, DType type, int index, int count) where TLanes : struct, ILanes<TLanes>
+    {
+        byte* padded = stackalloc byte[Lanes.Count * sizeof(float)];
+        Store(value, (nint)padded, type, 0);
+        Buffer.MemoryCopy(padded, (byte*)row + (nint)index * type.Size(), Lanes.Count * sizeof(float), count * type.Size());
+    }
+}

@@ -1,0 +1,182 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace KernelForge.Cpu;
+
+/// <summary>Sixteen lanes in two AVX2 registers.</summary>
+internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> high) : ILanes<Lanes256>
+{
+    private readonly Vector256<float> low = low, high = high;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Fill(float value) => new(Vector256.Create(value), Vector256.Create(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Load(float* source) => new(Vector256.Load(source), Vector256.Load(source + 8));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LoadF16(ushort* source) => new(WidenF16(Vector128.Load(source)), WidenF16(Vector128.Load(source + 8)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LoadBF16(ushort* source) => new(
+        (Avx2.ConvertToVector256Int32(Vector128.Load(source)) << 16).AsSingle(),
+        (Avx2.ConvertToVector256Int32(Vector128.Load(source + 8)) << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(Lanes256 value, float* destination)
+    {
+        value.low.Store(destination);
+        value.high.Store(destination + 8);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreF16(Lanes256 value, ushort* destination) =>
+        Vector256.Narrow(RoundF16(value.low.AsUInt32()), RoundF16(value.high.AsUInt32())).Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreBF16(Lanes256 value, ushort* destination) =>
+        Vector256.Narrow(RoundBF16(value.low.AsUInt32()), RoundBF16(value.high.AsUInt32())).Store(destination);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 operator +(Lanes256 left, Lanes256 right) => new(left.low + right.low, left.high + right.high);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 operator -(Lanes256 left, Lanes256 right) => new(left.low - right.low, left.high - right.high);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 operator *(Lanes256 left, Lanes256 right) => new(left.low * right.low, left.high * right.high);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 operator /(Lanes256 left, Lanes256 right) => new(left.low / right.low, left.high / right.high);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 FusedMultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) =>
+        new(Fma.MultiplyAdd(a.low, b.low, c.low), Fma.MultiplyAdd(a.high, b.high, c.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Avx.Max(a.low, b.low), Avx.Max(a.high, b.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Min(Lanes256 a, Lanes256 b) => new(Avx.Min(a.low, b.low), Avx.Min(a.high, b.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Scale(Lanes256 value, Lanes256 exponent) => new(Scale(value.low, exponent.low), Scale(value.high, exponent.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Split(Lanes256 value, out Lanes256 exponent)
+    {
+        exponent = new(Exponent(value.low), Exponent(value.high));
+        return new(Fraction(value.low), Fraction(value.high));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 First(Lanes256 value, int count, float rest)
+    {
+        Vector256<int> limit = Vector256.Create(count), indices = Vector256<int>.Indices;
+        Vector256<float> other = Vector256.Create(rest);
+        return new(
+            Vector256.ConditionalSelect(Vector256.LessThan(indices, limit).AsSingle(), value.low, other),
+            Vector256.ConditionalSelect(Vector256.LessThan(indices + Vector256.Create(8), limit).AsSingle(), value.high, other));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static uint GreaterOrEqual(Lanes256 a, Lanes256 b) =>
+        Vector256.GreaterThanOrEqual(a.low, b.low).ExtractMostSignificantBits() | (Vector256.GreaterThanOrEqual(a.high, b.high).ExtractMostSignificantBits() << 8);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 SelectLess(Lanes256 left, Lanes256 right, Lanes256 a, Lanes256 b) => new(
+        Vector256.ConditionalSelect(Vector256.LessThan(left.low, right.low), a.low, b.low),
+        Vector256.ConditionalSelect(Vector256.LessThan(left.high, right.high), a.high, b.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Sum(Lanes256 value) => Sum8(value.low + value.high);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Lanes256 value) => Largest8(Avx.Max(value.low, value.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 HalfSums(Lanes256 v0, Lanes256 v1, Lanes256 v2, Lanes256 v3) => new(
+        HalfSums(v0.low + v0.high, v1.low + v1.high), HalfSums(v2.low + v2.high, v3.low + v3.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 FinishSums(Lanes256 h0, Lanes256 h1, Lanes256 h2, Lanes256 h3) => new(
+        FinishSums(h0.low, h1.low, h2.low, h3.low), FinishSums(h0.high, h1.high, h2.high, h3.high));
+
+    /// <summary>The levels xor 4, 2 and 1 of a sum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float Sum8(Vector256<float> value)
+    {
+        Vector128<float> four = value.GetLower() + value.GetUpper();
+        Vector128<float> two = four + Sse.MoveHighToLow(four, four);
+        return two.ToScalar() + two.GetElement(1);
+    }
+
+    /// <summary>The levels xor 4, 2 and 1 of a maximum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float Largest8(Vector256<float> value)
+    {
+        Vector128<float> four = Sse.Max(value.GetLower(), value.GetUpper());
+        Vector128<float> two = Sse.Max(four, Sse.MoveHighToLow(four, four));
+        return Sse.MaxScalar(two, Sse.Shuffle(two, two, 0x55)).ToScalar();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> HalfSums(Vector256<float> a, Vector256<float> b) =>
+        Avx.Permute2x128(a, b, 0x20) + Avx.Permute2x128(a, b, 0x31);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> FinishSums(Vector256<float> h0, Vector256<float> h1, Vector256<float> h2, Vector256<float> h3)
+    {
+        Vector256<float> s01 = Avx.Shuffle(h0, h1, 0x44) + Avx.Shuffle(h0, h1, 0xEE);
+        Vector256<float> s23 = Avx.Shuffle(h2, h3, 0x44) + Avx.Shuffle(h2, h3, 0xEE);
+        return Avx.Shuffle(s01, s23, 0x88) + Avx.Shuffle(s01, s23, 0xDD);
+    }
+
+    /// <summary>Two factors, because 2^exponent alone may be no normal number. Only the second product can round.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Scale(Vector256<float> value, Vector256<float> exponent)
+    {
+        Vector256<int> whole = Avx.ConvertToVector256Int32(exponent), half = whole >> 1, bias = Vector256.Create(127);
+        return value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Exponent(Vector256<float> value) =>
+        Avx.ConvertToVector256Single((value.AsInt32() >>> 23) - Vector256.Create(127));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Fraction(Vector256<float> value) =>
+        ((value.AsUInt32() & Vector256.Create(0x007FFFFFu)) | Vector256.Create(0x3F800000u)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> WidenF16(Vector128<ushort> halves)
+    {
+        Vector256<uint> wide = Avx2.ConvertToVector256Int32(halves).AsUInt32();
+        Vector256<uint> magnitude = wide & Vector256.Create(0x7FFFu);
+        Vector256<uint> value = ((magnitude << 13).AsSingle() * Vector256.Create(HalfBits.Rebias)).AsUInt32();
+        value |= Vector256.GreaterThan(magnitude.AsInt32(), Vector256.Create((int)HalfBits.LargestFinite)).AsUInt32() & Vector256.Create(HalfBits.WideInfinity);
+        return (value | ((wide & Vector256.Create(0x8000u)) << 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> RoundF16(Vector256<uint> bits)
+    {
+        Vector256<uint> magnitude = bits & Vector256.Create(0x7FFFFFFFu);
+        Vector256<uint> rounded = (magnitude + Vector256.Create(HalfBits.RoundingBias) + ((magnitude >> 13) & Vector256<uint>.One)) >> 13;
+        Vector256<uint> small = (magnitude.AsSingle() + Vector256.Create(0.5f)).AsUInt32() - Vector256.Create(0.5f).AsUInt32();
+        rounded = Vector256.ConditionalSelect(Vector256.LessThan(magnitude, Vector256.Create(HalfBits.SmallestNormalWide)), small, rounded);
+        Vector256<uint> special = Vector256.ConditionalSelect(
+            Vector256.GreaterThan(magnitude, Vector256.Create(HalfBits.WideInfinity)), Vector256.Create(0x7E00u), Vector256.Create(0x7C00u));
+        rounded = Vector256.ConditionalSelect(Vector256.GreaterThanOrEqual(magnitude, Vector256.Create(HalfBits.TooLargeWide)), special, rounded);
+        return rounded | ((bits >> 16) & Vector256.Create(0x8000u));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> RoundBF16(Vector256<uint> bits)
+    {
+        Vector256<uint> rounded = (bits + Vector256.Create(0x7FFFu) + ((bits >> 16) & Vector256<uint>.One)) >> 16;
+        Vector256<uint> isNaN = Vector256.GreaterThan(bits & Vector256.Create(0x7FFFFFFFu), Vector256.Create(HalfBits.WideInfinity));
+        return Vector256.ConditionalSelect(isNaN, (bits >> 16) | Vector256.Create(0x40u), rounded);
+    }
+}

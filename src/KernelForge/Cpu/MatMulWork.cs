@@ -1,0 +1,154 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace KernelForge.Cpu;
+
+/// <summary>
+/// A matrix product cut into blocks of rows by panels of <see cref="IMatMulTile.Columns"/> weight rows. A thread takes a run of panels;
+/// it holds its rows of x as F32 in scratch (second-level cache), and a panel of weights, widened, in the first level.
+/// Few rows read the weights where they lie.
+/// </summary>
+/// <typeparam name="TTile">The inner loop.</typeparam>
+/// <typeparam name="T">Element of the weights.</typeparam>
+[StructLayout(LayoutKind.Auto)]
+internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile : struct, IMatMulTile where T : unmanaged
+{
+    private const int BlockBytes = 512 * 1024;
+    private const int MaxBlockRows = 256;
+    private const int StripPanels = 4;
+    private const int StripColumns = StripPanels * IMatMulTile.Columns;
+
+    private readonly CpuThreads threads;
+    private readonly DeviceMatrix x, result, bias;
+    private readonly T* weights;
+    private readonly nint weightStride;
+    private readonly int rows, columns, k, paddedK, blockRows, panels;
+
+    public MatMulWork(CpuThreads threads, in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
+    {
+        this.threads = threads;
+        (this.x, this.result, this.bias) = (x, result, bias);
+        this.weights = (T*)weights.Address;
+        weightStride = weights.RowStride;
+        (rows, columns, k) = (x.Rows, weights.Rows, x.Columns);
+        paddedK = RoundUp(k, IMatMulTile.Lanes);
+        panels = CeilDiv(columns, IMatMulTile.Columns);
+
+        int mostRows = Math.Clamp(BlockBytes / sizeof(float) / Math.Max(paddedK, 1), 4 * TTile.Rows, MaxBlockRows);
+        blockRows = RoundUp(CeilDiv(rows, CeilDiv(rows, mostRows)), TTile.Rows); // blocks of nearly the same size
+    }
+
+    /// <summary>Pieces that can be done apart.</summary>
+    public long Units => (long)CeilDiv(rows, blockRows) * panels;
+
+    public void Run(int part, int parts)
+    {
+        int packedX = RoundUp(blockRows * paddedK, IMatMulTile.Lanes), packedWeights = IMatMulTile.Columns * IMatMulTile.Chunk;
+        int totals = blockRows * StripColumns;
+        float* scratch = (float*)threads.Scratch(part, ((long)packedX + packedWeights + totals + StripColumns) * sizeof(float));
+        var buffers = new Buffers(scratch, scratch + packedX, scratch + packedX + packedWeights, scratch + packedX + packedWeights + totals);
+
+        long end = Units * (part + 1) / parts;
+        for (long unit = Units * part / parts; unit < end;)
+        {
+            (long block, long panel) = Math.DivRem(unit, panels);
+            int count = (int)Math.Min(panels - panel, end - unit);
+            RunBlock((int)block * blockRows, (int)panel, count, buffers);
+            unit += count;
+        }
+    }
+
+    private void RunBlock(int firstRow, int firstPanel, int panelCount, in Buffers buffers)
+    {
+        int count = Math.Min(blockRows, rows - firstRow);
+        PackX(firstRow, count, buffers.X);
+        for (int strip = 0; strip < panelCount; strip += StripPanels)
+        {
+            int stripPanels = Math.Min(StripPanels, panelCount - strip);
+            int firstColumn = (firstPanel + strip) * IMatMulTile.Columns;
+            for (int panel = 0; panel < stripPanels; panel++)
+                RunPanel(count, firstColumn + panel * IMatMulTile.Columns, buffers, buffers.Totals + panel * IMatMulTile.Columns);
+            Finish(firstRow, count, firstColumn, Math.Min(stripPanels * IMatMulTile.Columns, columns - firstColumn), buffers);
+        }
+    }
+
+    /// <summary>Rows of x as F32, one chunk of k of all rows after the other, k filled up with zeros to whole steps.</summary>
+    private void PackX(int firstRow, int count, float* packed)
+    {
+        int size = x.DType.Size();
+        for (int start = 0; start < k; start += IMatMulTile.Chunk)
+        {
+            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
+            for (int row = 0; row < count; row++, packed += padded)
+            {
+                Widen.Row(x.DType, (byte*)x.RowAddress(firstRow + row) + (nint)start * size, packed, length);
+                new Span<float>(packed + length, padded - length).Clear();
+            }
+        }
+    }
+
+    private void RunPanel(int count, int firstColumn, in Buffers buffers, float* totals)
+    {
+        if (k == 0)
+        {
+            for (int row = 0; row < count; row++) new Span<float>(totals + row * StripColumns, IMatMulTile.Columns).Clear();
+            return;
+        }
+
+        float* packedX = buffers.X;
+        for (int start = 0; start < k; start += IMatMulTile.Chunk)
+        {
+            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
+            T* source = weights + firstColumn * weightStride + start;
+            bool readsInPlace = count <= TTile.Rows && length == padded && firstColumn + IMatMulTile.Columns <= columns;
+            if (readsInPlace)
+            {
+                TTile.AddChunk(count, packedX, source, weightStride, length, totals, StripColumns, isFirst: start == 0);
+            }
+            else
+            {
+                PackPanel(source, Math.Min(IMatMulTile.Columns, columns - firstColumn), length, padded, buffers.Weights);
+                for (int row = 0; row < count; row += TTile.Rows)
+                    TTile.AddChunk(Math.Min(TTile.Rows, count - row), packedX + (nint)row * padded, buffers.Weights, padded, padded,
+                        totals + row * StripColumns, StripColumns, isFirst: start == 0);
+            }
+            packedX += (nint)count * padded;
+        }
+    }
+
+    private void PackPanel(T* source, int count, int length, int padded, float* packed)
+    {
+        for (int row = 0; row < count; row++, packed += padded)
+        {
+            Widen.Row(source + row * weightStride, packed, length);
+            new Span<float>(packed + length, padded - length).Clear();
+        }
+        new Span<float>(packed, (IMatMulTile.Columns - count) * padded).Clear();
+    }
+
+    private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
+    {
+        if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + firstColumn * bias.DType.Size(), buffers.Bias, columnCount);
+        int size = result.DType.Size();
+        for (int row = 0; row < count; row++)
+        {
+            float* totals = buffers.Totals + row * StripColumns;
+            if (!bias.IsEmpty)
+                for (int column = 0; column < columnCount; column++) totals[column] += buffers.Bias[column];
+            Narrow.Row(result.DType, totals, (byte*)result.RowAddress(firstRow + row) + firstColumn * size, columnCount);
+        }
+    }
+
+    private static int CeilDiv(int value, int divisor) => (value + divisor - 1) / divisor;
+
+    private static int RoundUp(int value, int multiple) => CeilDiv(value, multiple) * multiple;
+
+    /// <summary>A thread's scratch: x of a block, a panel of weights, totals [block rows, strip columns], bias of a strip.</summary>
+    private readonly struct Buffers(float* x, float* weights, float* totals, float* bias)
+    {
+        public float* X { get; } = x;
+        public float* Weights { get; } = weights;
+        public float* Totals { get; } = totals;
+        public float* Bias { get; } = bias;
+    }
+}

@@ -1,0 +1,95 @@
+namespace KernelForge.Tests;
+
+/// <summary>One sequence's inputs of attention: a query, key and value row per position, made from a seed.</summary>
+public sealed class AttentionInputs(int seed, int length, int queryHeads, int kvHeads, int headDim, float range = 1)
+{
+    public int Length => length;
+
+    public float[] Queries { get; } = Numbers.Uniform(seed, length * queryHeads * headDim, range);
+
+    public float[] Keys { get; } = Numbers.Uniform(seed + 1000, length * kvHeads * headDim, range);
+
+    public float[] Values { get; } = Numbers.Uniform(seed + 2000, length * kvHeads * headDim, range);
+}
+
+/// <summary>Sequences with their keys and values in a paged cache whose unused slots hold NaN, and the attention of chosen query ranges over it.</summary>
+public sealed class PagedSequences : IDisposable
+{
+    private readonly Device device;
+    private readonly KvFormat format;
+    private readonly int queryHeads;
+    private readonly AttentionInputs[] sequences;
+    private readonly int[][] tables;
+    private readonly GuardedMatrix memory;
+    private readonly KvLayer layer;
+
+    /// <param name="device">Subject.</param>
+    /// <param name="format">Of the cache.</param>
+    /// <param name="queryHeads">Query heads.</param>
+    /// <param name="blockSeed">Order of the blocks in the cache.</param>
+    /// <param name="sequences">What the cache holds, all positions of each.</param>
+    public PagedSequences(Device device, KvFormat format, int queryHeads, int blockSeed, params AttentionInputs[] sequences)
+    {
+        (this.device, this.format, this.queryHeads, this.sequences) = (device, format, queryHeads, sequences);
+        int[] counts = [.. sequences.Select(s => (s.Length + format.BlockSize - 1) / format.BlockSize)];
+        int blocks = counts.Sum() + 2;
+        int[] order = [.. Enumerable.Range(0, blocks)];
+        new Random(blockSeed).Shuffle(order);
+        tables = new int[sequences.Length][];
+        for (int s = 0, used = 0; s < sequences.Length; used += counts[s++]) tables[s] = order[used..(used + counts[s])];
+
+        memory = new GuardedMatrix(device, format.DType, blocks * format.RowsPerBlock, format.HeadDim);
+        layer = new KvLayer(memory, format);
+        for (int s = 0; s < sequences.Length; s++) Append(s);
+    }
+
+    /// <summary>Attention of the query tokens first .. first + count - 1 of some sequences, in one call. Returns the output rows of each.</summary>
+    public float[][] Attend(DType queryType, DType resultType, params (int Sequence, int First, int Count)[] parts)
+    {
+        int tokens = parts.Sum(p => p.Count), columns = queryHeads * format.HeadDim;
+        float[] rows = [.. parts.SelectMany(p => sequences[p.Sequence].Queries.Skip(p.First * columns).Take(p.Count * columns))];
+        using var queries = new GuardedMatrix(device, queryType, tokens, columns, rows, gap: 3);
+        using var result = new GuardedMatrix(device, resultType, tokens, columns, gap: 5);
+
+        int[][] used = [.. parts.Select(p => tables[p.Sequence][..((p.First + p.Count + format.BlockSize - 1) / format.BlockSize)])];
+        using DeviceBuffer offsets = device.Upload<int>(Offsets([.. parts.Select(p => p.Count)])), contexts = device.Upload<int>([.. parts.Select(p => p.First)]);
+        using DeviceBuffer blockOffsets = device.Upload<int>(Offsets([.. used.Select(t => t.Length)])), blockTables = device.Upload<int>([.. used.SelectMany(t => t)]);
+        var plan = new AttentionPlan(offsets.AsSpan<int>(), contexts.AsSpan<int>(), blockOffsets.AsSpan<int>(), blockTables.AsSpan<int>());
+        device.Operators.Attention(queries, layer, plan, Scale, result);
+        result.AssertUntouchedAround();
+
+        float[] all = result.Get();
+        int start = 0;
+        return [.. parts.Select(p => all[(start * columns)..((start += p.Count) * columns)])];
+    }
+
+    public float Scale => 1 / MathF.Sqrt(format.HeadDim);
+
+    /// <summary>A sequence's key of a head at a position, as the cache holds it.</summary>
+    public float[] Key(int sequence, int head, int position) => memory.GetRow(layer.KeyRow(Block(sequence, position), head) + position % format.BlockSize);
+
+    /// <summary>A sequence's value of a head at a position, as the cache holds it.</summary>
+    public float[] Value(int sequence, int head, int position) => memory.GetRow(layer.ValueRow(Block(sequence, position), head) + position % format.BlockSize);
+
+    public void Dispose() => memory.Dispose();
+
+    private static int[] Offsets(int[] lengths)
+    {
+        var offsets = new int[lengths.Length + 1];
+        for (int i = 0; i < lengths.Length; i++) offsets[i + 1] = offsets[i] + lengths[i];
+        return offsets;
+    }
+
+    private int Block(int sequence, int position) => tables[sequence][position / format.BlockSize];
+
+    private void Append(int s)
+    {
+        int columns = format.KvHeads * format.HeadDim, length = sequences[s].Length;
+        using var keys = new GuardedMatrix(device, DType.F32, length, columns, sequences[s].Keys);
+        using var values = new GuardedMatrix(device, DType.F32, length, columns, sequences[s].Values);
+        int[] slots = [.. Enumerable.Range(0, length).Select(p => Block(s, p) * format.BlockSize + p % format.BlockSize)];
+        using DeviceBuffer slotBuffer = device.Upload<int>(slots);
+        device.Operators.AppendKv(keys, values, slotBuffer.AsSpan<int>(), layer);
+        memory.AssertUntouchedAround();
+    }
+}
