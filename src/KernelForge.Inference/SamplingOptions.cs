@@ -51,16 +51,16 @@ public sealed record SamplingOptions
     /// <summary>Tokens to generate before an end token, a stop token or a stop string can end the sequence.</summary>
     public int MinTokens { get; init; }
 
-    /// <summary>Token ids that end the sequence, besides the model's own end tokens. The id stays in the output.</summary>
+    /// <summary>Token ids that end the sequence, besides the model's own end tokens. The id stays in the output, its text does not.</summary>
     public IReadOnlyList<int> StopTokenIds { get; init; } = [];
 
-    /// <summary>Texts that end the sequence. Output text is cut before the first of them.</summary>
+    /// <summary>Texts that end the sequence. Output text is cut before the one that begins first.</summary>
     public IReadOnlyList<string> StopStrings { get; init; } = [];
 
     /// <summary>Goes on after the model's end token.</summary>
     public bool IgnoreEndToken { get; init; }
 
-    /// <summary>Keeps the stop string in the output text.</summary>
+    /// <summary>Keeps the stop string, or the stop token's text, in the output text.</summary>
     public bool IncludeStopString { get; init; }
 
     /// <summary>Number of most likely tokens to report with every token, beside the chosen one's log-probability; null reports nothing.</summary>

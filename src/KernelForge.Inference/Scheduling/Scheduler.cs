@@ -56,8 +56,8 @@ public sealed partial class Scheduler
 
     /// <summary>
     /// Queues a request as one sequence per sample. Samples after the first wait for a running one to compute the prompt and share its
-    /// full blocks. A limit beyond the context length is cut to it. Throws <see cref="RequestTooLongException"/> when the prompt leaves no room in the context,
-    /// or prompt and token limit together need more blocks than there are.
+    /// full blocks. A limit beyond the context length is cut to it. Throws <see cref="RequestTooLongException"/> when the prompt leaves no
+    /// room in the context, or prompt and token limit together need more blocks than there are.
     /// </summary>
     public IReadOnlyList<Sequence> Add(Request request)
     {

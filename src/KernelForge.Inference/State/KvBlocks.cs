@@ -77,7 +77,7 @@ internal sealed class KvBlocks(BlockPool pool, int blockSize, bool prefixCache)
         }
     }
 
-    /// <summary>Lets go of all blocks, last first, so that a prefix outlives what follows it.</summary>
+    /// <summary>Lets go of all blocks, last first: pending ones leave the tree from the end of their chain.</summary>
     public void Release(Sequence sequence)
     {
         BlockTable table = sequence.Table;

@@ -94,6 +94,13 @@ public sealed class Sequence
         _tokens[Length++] = token;
     }
 
+    /// <summary>Drops generated tokens beyond the first <paramref name="count"/>, of a finished sequence: a stop string ended before them.</summary>
+    internal void KeepOutput(int count)
+    {
+        Length = PromptLength + count;
+        LogProbs?.RemoveRange(count, LogProbs.Count - count);
+    }
+
     private static ulong SeedOf(ulong requestSeed, int sampleIndex)
     {
         if (sampleIndex == 0) return requestSeed;

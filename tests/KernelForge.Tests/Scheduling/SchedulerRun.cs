@@ -29,8 +29,12 @@ internal sealed class SchedulerRun
 
     public StepPlan Step()
     {
+        HashSet<Sequence> running = [.. _live.Where(sequence => sequence.Status == SequenceStatus.Running)];
+        long preemptions = Scheduler.Counters.Preemptions;
         StepPlan plan = Scheduler.Plan();
         CheckPlan(plan);
+        if (Scheduler.Counters.Preemptions > preemptions)
+            Assert.True(running.IsSupersetOf(_live.Where(sequence => sequence.Status == SequenceStatus.Running)), "A step admits after it preempted.");
         CheckState();
         Scheduler.Commit(plan, Runner.Run(plan));
         CheckState();

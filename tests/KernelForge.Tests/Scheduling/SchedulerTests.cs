@@ -115,6 +115,18 @@ public class SchedulerTests
         Assert.Equal(4, run.Scheduler.Counters.TokensRecomputed);
     }
 
+    [Theory, InlineData(true), InlineData(false)]
+    public void Plan_PolicyThatAlwaysAdmits_PreemptsAndStillComesToAnEnd(bool prefixCache)
+    {
+        var run = new SchedulerRun(_ample with { BlockCount = 8, TokenBudget = 16, Admission = new AdmitEverything(), PrefixCache = prefixCache, EndTokenIds = [HashRunner.EndToken] });
+        for (int i = 0; i < 8; i++) run.Add(Prompt(5 + i, from: 100 * (i % 3), maxTokens: 14));
+
+        run.Finish();
+
+        Assert.True(run.Scheduler.Counters.Preemptions > 8, "The policy did not fill the memory.");
+        Assert.All(run.All, sequence => Assert.Equal(HashRunner.Expected(sequence.Request, 0, 128), sequence.OutputTokens.ToArray()));
+    }
+
     [Fact]
     public void Plan_ReserveAll_CountsSharedBlocksOnce()
     {
@@ -333,6 +345,11 @@ public class SchedulerTests
     private sealed class ShortestFirst : IQueueOrder
     {
         public long KeyOf(in QueueEntry entry) => entry.PromptLength;
+    }
+
+    private sealed class AdmitEverything : IAdmissionPolicy
+    {
+        public bool Admits(ReadOnlySpan<KvDemand> running, in KvDemand candidate, int capacity) => true;
     }
 
     private sealed class LongestOnly : IDecodeSelector
