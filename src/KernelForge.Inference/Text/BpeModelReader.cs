@@ -38,7 +38,10 @@ internal static class BpeModelReader
         foreach (JsonProperty entry in section.Element.EnumerateObject())
         {
             if (!entry.Value.TryGetInt32(out int id) || id < 0)
-                throw new InvalidDataException($"{section.Where}: token '{entry.Name}' has the id {entry.Value.GetRawText()}, but must have one of at least 0.");
+            {
+                throw new ModelFormatException(
+                    $"{section.Where}: token '{entry.Name}' has the id {entry.Value.GetRawText()}, but must have one of at least 0.");
+            }
             vocabulary[entry.Name] = id;
         }
         return vocabulary.Count > 0 ? vocabulary : throw section.Malformed("an object with at least one token");
@@ -55,7 +58,7 @@ internal static class BpeModelReader
             merges[pair] = new MergeRule(rank++, IdOf(left + right));
 
             int IdOf(string token) => vocabulary.TryGetValue(token, out int id) ? id
-                : throw new InvalidDataException($"{merge.Where} needs the token '{token}', which the vocabulary does not have.");
+                : throw new ModelFormatException($"{merge.Where} needs the token '{token}', which the vocabulary does not have.");
         }
         return merges;
     }

@@ -37,7 +37,8 @@ internal static class CanonicalComposition
         Compose(points);
 
         var composed = new StringBuilder(points.Count);
-        foreach (int point in points) composed.Append(new Rune(point).ToString());
+        Span<char> utf16 = stackalloc char[2];
+        foreach (int point in points) composed.Append(utf16[..new Rune(point).EncodeToUtf16(utf16)]);
         return composed.ToString();
     }
 

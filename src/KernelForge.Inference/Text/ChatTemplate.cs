@@ -38,8 +38,8 @@ public sealed class ChatTemplate
         {
             ["range"] = (TemplateFunction)Range,
             ["namespace"] = (TemplateFunction)Namespace,
-            ["raise_exception"] = (TemplateFunction)(arguments => throw new ChatTemplateException(TemplateValues.ToText(arguments.Get(0, "message")))),
-            ["strftime_now"] = (TemplateFunction)(arguments => TemplateClock.Format(this.clock.GetLocalNow(), TemplateValues.ToText(arguments.Get(0, "format")))),
+            ["raise_exception"] = (TemplateFunction)RaiseException,
+            ["strftime_now"] = (TemplateFunction)Now,
         };
         foreach ((string name, string text) in specialTokens ?? new Dictionary<string, string>()) constants[name] = text;
     }
@@ -105,6 +105,12 @@ public sealed class ChatTemplate
         return null;
     }
 
+    private static object? RaiseException(TemplateArguments arguments) =>
+        throw new ChatTemplateException(TemplateValues.ToText(arguments.Get(0, "message")));
+
+    private string Now(TemplateArguments arguments) =>
+        TemplateClock.Format(clock.GetLocalNow(), TemplateValues.ToText(arguments.Get(0, "format")));
+
     private static object? Range(TemplateArguments arguments)
     {
         long[] bounds = [.. arguments.Positional.Select(TemplateValues.ToInteger)];
@@ -113,7 +119,8 @@ public sealed class ChatTemplate
             1 => (0, bounds[0], 1L),
             2 => (bounds[0], bounds[1], 1L),
             3 when bounds[2] != 0 => (bounds[0], bounds[1], bounds[2]),
-            _ => throw new ChatTemplateException("Chat template: range takes a stop, a start and a stop, or a start, a stop and a step other than 0."),
+            _ => throw new ChatTemplateException(
+                "Chat template: range takes a stop, a start and a stop, or a start, a stop and a step other than 0."),
         };
         var items = new List<object?>();
         for (long i = start; step > 0 ? i < stop : i > stop; i += step) items.Add(i);

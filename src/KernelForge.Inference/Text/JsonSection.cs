@@ -52,9 +52,9 @@ internal readonly record struct JsonSection(JsonElement Element, string Where)
             ? number : throw value.Malformed("a number of at least 0");
     }
 
-    public InvalidDataException Malformed(string expected) => new($"{Where} is {Shown()}, but must be {expected}.");
+    public ModelFormatException Malformed(string expected) => new($"{Where} is {Shown()}, but must be {expected}.");
 
-    public NotSupportedException Unsupported(string found, string supported) => new($"{Where} is {found}; supported: {supported}.");
+    public ModelFormatException Unsupported(string found, string supported) => new($"{Where} is {found}; supported: {supported}.");
 
     private string Shown()
     {

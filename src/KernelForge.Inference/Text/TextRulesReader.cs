@@ -61,7 +61,8 @@ internal static class TextRulesReader
                 return section.Items("decoders").Aggregate(soFar, (decoder, step) => ReadDecoder(step, decoder));
             default:
                 throw section.Unsupported($"of type '{section.Type}' with {section.Element}",
-                    "ByteLevel, Metaspace, Replace of one character by a space, ByteFallback, Fuse, Strip of one space at the start, and a Sequence of them");
+                    "ByteLevel, Metaspace, Replace of one character by a space, ByteFallback, Fuse, Strip of one space at the start, "
+                    + "and a Sequence of them");
         }
     }
 
@@ -103,7 +104,10 @@ internal static class TextRulesReader
         // The patterns match every character, so keeping the matches and isolating them come to the same.
         (string? behavior, bool invert) = (split.Text("behavior"), split.Flag("invert") ?? false);
         if ((behavior, invert) is not (("Isolated", false) or ("Removed", true)))
-            throw split.Unsupported($"a Split with behavior '{behavior}' and invert {invert}", "behavior 'Isolated' with invert false, 'Removed' with invert true");
+        {
+            throw split.Unsupported(
+                $"a Split with behavior '{behavior}' and invert {invert}", "behavior 'Isolated' with invert false, 'Removed' with invert true");
+        }
 
         return split["pattern"].Text("Regex") switch
         {

@@ -6,7 +6,7 @@ namespace KernelForge.Inference;
 /// <remarks>
 /// Supported are BPE models that are byte-level with the word patterns of GPT-2, Llama-3 and Qwen2, or SentencePiece-like with
 /// byte fallback; the normalizers NFC, Prepend and Replace; added tokens with all their flags; TemplateProcessing.
-/// Anything else throws <see cref="NotSupportedException"/> with the file, what was found and what is supported.
+/// Anything else throws <see cref="ModelFormatException"/> with the file, what was found and what is supported.
 /// </remarks>
 public static class TokenizerLoader
 {
@@ -15,13 +15,14 @@ public static class TokenizerLoader
 
     /// <summary>
     /// Reads <c>tokenizer.json</c> of <paramref name="folder"/>, and <c>tokenizer_config.json</c> where there is one.
-    /// Throws <see cref="FileNotFoundException"/> without the first, <see cref="InvalidDataException"/> for a malformed file.
+    /// Throws <see cref="ModelFormatException"/> without the first and for a malformed file.
     /// </summary>
     public static BpeTokenizer Load(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         string path = Path.Combine(folder, TokenizerFile);
-        if (!File.Exists(path)) throw new FileNotFoundException($"The folder '{folder}' has no {TokenizerFile}, which the tokenizer is read from.", path);
+        if (!File.Exists(path))
+            throw new ModelFormatException($"The folder '{folder}' has no {TokenizerFile}, which the tokenizer is read from.");
 
         string configPath = Path.Combine(folder, ConfigFile);
         using JsonDocument tokenizer = Open(path);
@@ -51,7 +52,7 @@ public static class TokenizerLoader
         }
         catch (JsonException error)
         {
-            throw new InvalidDataException($"{name} is not JSON: {error.Message}", error);
+            throw new ModelFormatException($"{name} is not JSON: {error.Message}", error);
         }
     }
 
@@ -75,18 +76,22 @@ public static class TokenizerLoader
             if (SpecialToken(config, name) is not string content) return null;
             if (addedTokens.FirstOrDefault(token => token.Content == content) is AddedToken added) return added.Id;
             return model.Vocabulary.TryGetValue(content, out int id) ? id
-                : throw new InvalidDataException($"{config[name].Where} is '{content}', which {root.Where} does not have.");
+                : throw new ModelFormatException($"{config[name].Where} is '{content}', which {root.Where} does not have.");
         }
     }
 
-    private static AddedToken ReadAddedToken(JsonSection token) => new(
-        token.RequiredText("content"),
-        token.RequiredNumber("id"),
-        token.Flag("special") ?? false,
-        token.Flag("lstrip") ?? false,
-        token.Flag("rstrip") ?? false,
-        token.Flag("single_word") ?? false,
-        token.Flag("normalized") ?? false);
+    private static AddedToken ReadAddedToken(JsonSection token)
+    {
+        bool special = token.Flag("special") ?? false;
+        return new AddedToken(
+            token.RequiredText("content"),
+            token.RequiredNumber("id"),
+            special,
+            token.Flag("lstrip") ?? false,
+            token.Flag("rstrip") ?? false,
+            token.Flag("single_word") ?? false,
+            token.Flag("normalized") ?? !special);
+    }
 
     /// <summary>
     /// Whether no merge joins a character with a space mark after it. A text that is one word may then be cut before its

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 
 namespace KernelForge.Cpu;
@@ -6,7 +7,7 @@ namespace KernelForge.Cpu;
 /// <summary>Work that can be cut into parts, each done by one thread.</summary>
 internal interface IParallelWork
 {
-    /// <summary>Does part number <paramref name="part"/> of <paramref name="parts"/>.</summary>
+    /// <summary>Does part number <paramref name="part"/> of <paramref name="parts"/>. Must not start other work on the same threads.</summary>
     void Run(int part, int parts);
 }
 
@@ -14,6 +15,10 @@ internal interface IParallelWork
 /// A fixed set of threads; the calling thread is one of them. Which thread does a part never changes a result: every output
 /// element is computed whole within one part.
 /// </summary>
+/// <remarks>
+/// A thread without work looks for it for about a millisecond, giving its core to whoever wants it, and then sleeps. Operators of a step
+/// follow each other faster than that, so a thread is awake when the next one starts.
+/// </remarks>
 internal sealed unsafe class CpuThreads : IDisposable
 {
     private const int SpinsBeforeSleep = 2_000;
@@ -22,13 +27,17 @@ internal sealed unsafe class CpuThreads : IDisposable
     private readonly Lock gate = new();
     private readonly Thread[] workers;
     private readonly ManualResetEventSlim[] wakes;
+    private readonly ManualResetEventSlim done = new(false, SpinsBeforeSleep);
     private readonly nint[] scratch;
     private readonly long[] scratchBytes;
+
+    // The running work: written before a wake is set, read after it was seen.
     private delegate*<void*, int, int, void> body;
     private void* state;
     private int parts;
     private int remaining;
-    private Exception? failure;
+    private ExceptionDispatchInfo? failure;
+    private bool running;
     private volatile bool stopping;
 
     public CpuThreads(int count)
@@ -50,21 +59,32 @@ internal sealed unsafe class CpuThreads : IDisposable
     public int Count { get; }
 
     /// <summary>
-    /// Runs <paramref name="work"/> in at most <paramref name="maxParts"/> parts and returns when all are done. Callers on other threads wait for each other.
+    /// Runs <paramref name="work"/>, a local of the caller, in at most <paramref name="maxParts"/> parts and returns when all are done.
+    /// Callers on other threads wait for each other. What a part throws is thrown again here, once all parts have ended.
     /// </summary>
     public void Run<TWork>(ref TWork work, int maxParts) where TWork : struct, IParallelWork
     {
-        int wanted = Math.Min(maxParts, Count);
         lock (gate)
         {
-            if (wanted <= 1) work.Run(0, 1);
-            else RunShared(ref work, wanted);
+            ObjectDisposedException.ThrowIf(stopping, typeof(CpuDevice));
+            if (running) throw new InvalidOperationException("CpuThreads: a part of running work started other work on the same threads");
+            running = true;
+            try
+            {
+                int wanted = Math.Min(maxParts, Count);
+                if (wanted <= 1) work.Run(0, 1);
+                else RunShared(ref work, wanted);
+            }
+            finally
+            {
+                running = false;
+            }
         }
     }
 
     /// <summary>
     /// Memory that <paramref name="part"/> of the running work has for itself: at least <paramref name="bytes"/> bytes, aligned to a cache line, not cleared.
-    /// The same memory serves one work after the other.
+    /// It is kept for the next work.
     /// </summary>
     public void* Scratch(int part, long bytes)
     {
@@ -80,27 +100,32 @@ internal sealed unsafe class CpuThreads : IDisposable
 
     public void Dispose()
     {
-        stopping = true;
-        foreach (ManualResetEventSlim wake in wakes) wake.Set();
-        foreach (Thread worker in workers) worker.Join();
-        foreach (ManualResetEventSlim wake in wakes) wake.Dispose();
-        foreach (nint memory in scratch) NativeMemory.AlignedFree((void*)memory);
-        Array.Clear(scratch);
-        Array.Clear(scratchBytes);
+        lock (gate)
+        {
+            if (stopping) return;
+            stopping = true;
+            foreach (ManualResetEventSlim wake in wakes) wake.Set();
+            foreach (Thread worker in workers) worker.Join();
+            foreach (ManualResetEventSlim wake in wakes) wake.Dispose();
+            done.Dispose();
+            foreach (nint memory in scratch) NativeMemory.AlignedFree((void*)memory);
+        }
     }
 
     private void RunShared<TWork>(ref TWork work, int wanted) where TWork : struct, IParallelWork
     {
         body = &Invoke<TWork>;
-        state = Unsafe.AsPointer(ref work); // a local or field of the caller that outlives this call
+        state = Unsafe.AsPointer(ref work);
         parts = wanted;
-        Volatile.Write(ref remaining, wanted - 1);
+        remaining = wanted;
         for (int i = 0; i < wanted - 1; i++) wakes[i].Set();
         RunPart(wanted - 1);
 
-        var spinner = new SpinWait();
-        while (Volatile.Read(ref remaining) > 0) spinner.SpinOnce(sleep1Threshold: -1);
-        if (Interlocked.Exchange(ref failure, null) is { } error) throw new AggregateException(error);
+        done.Wait();
+        done.Reset();
+        if (failure is not { } thrown) return;
+        failure = null;
+        thrown.Throw();
     }
 
     private static void Invoke<TWork>(void* state, int part, int parts) where TWork : struct, IParallelWork =>
@@ -111,10 +136,9 @@ internal sealed unsafe class CpuThreads : IDisposable
         while (true)
         {
             wakes[worker].Wait();
-            wakes[worker].Reset();
+            wakes[worker].Reset(); // before the part is reported done, hence before the next wake
             if (stopping) return;
             RunPart(worker);
-            Interlocked.Decrement(ref remaining);
         }
     }
 
@@ -124,9 +148,10 @@ internal sealed unsafe class CpuThreads : IDisposable
         {
             body(state, part, parts);
         }
-        catch (Exception error) when (parts > 1)
+        catch (Exception error)
         {
-            Interlocked.CompareExchange(ref failure, error, null);
+            Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(error), null);
         }
+        if (Interlocked.Decrement(ref remaining) == 0) done.Set();
     }
 }

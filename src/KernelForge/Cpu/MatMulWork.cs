@@ -1,5 +1,5 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace KernelForge.Cpu;
 
@@ -43,9 +43,9 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
 
     public void Run(int part, int parts)
     {
-        int packedX = RoundUp(blockRows * paddedK, IMatMulTile.Lanes), packedWeights = IMatMulTile.Columns * IMatMulTile.Chunk;
-        int totals = blockRows * StripColumns;
-        float* scratch = (float*)threads.Scratch(part, ((long)packedX + packedWeights + totals + StripColumns) * sizeof(float));
+        nint packedX = (nint)blockRows * paddedK;
+        int packedWeights = IMatMulTile.Columns * IMatMulTile.Chunk, totals = blockRows * StripColumns;
+        float* scratch = (float*)threads.Scratch(part, (packedX + packedWeights + totals + StripColumns) * sizeof(float));
         var buffers = new Buffers(scratch, scratch + packedX, scratch + packedX + packedWeights, scratch + packedX + packedWeights + totals);
 
         long end = Units * (part + 1) / parts;
@@ -128,14 +128,19 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
 
     private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
     {
-        if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + firstColumn * bias.DType.Size(), buffers.Bias, columnCount);
+        if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + (nint)firstColumn * bias.DType.Size(), buffers.Bias, columnCount);
         int size = result.DType.Size();
         for (int row = 0; row < count; row++)
         {
             float* totals = buffers.Totals + row * StripColumns;
-            if (!bias.IsEmpty)
-                for (int column = 0; column < columnCount; column++) totals[column] += buffers.Bias[column];
-            Narrow.Row(result.DType, totals, (byte*)result.RowAddress(firstRow + row) + firstColumn * size, columnCount);
+            for (int column = 0; column < columnCount; column += Vector256<float>.Count)
+            {
+                Vector256<float> value = Vector256.Load(totals + column);
+                if (!bias.IsEmpty) value += Vector256.Load(buffers.Bias + column);
+                // Which of two NaNs an addition returns depends on the order of its operands, so all become the same one.
+                Vector256.ConditionalSelect(Vector256.Equals(value, value), value, Vector256.Create(float.NaN)).Store(totals + column);
+            }
+            Narrow.Row(result.DType, totals, (byte*)result.RowAddress(firstRow + row) + (nint)firstColumn * size, columnCount);
         }
     }
 

@@ -7,6 +7,11 @@ namespace KernelForge.Cpu;
 /// <summary>
 /// F16 and BF16 to F32. Exact, so that every width gives the same bits; infinities, NaN payloads, subnormals and the sign of zero included.
 /// </summary>
+/// <remarks>
+/// BF16 is the upper half of an F32. An F16 is moved to the exponent and fraction of an F32, then the difference of the exponent biases is added. Two kinds of
+/// numbers need more. Infinity and NaN get the difference once more. A subnormal was read as 2^-15 · (1 + f) and is 2^-14 · f, which is twice that minus 2^-14;
+/// its sign is set again, because the difference of equal numbers is +0. No step meets an F32 subnormal, on which some processors are slow.
+/// </remarks>
 internal static unsafe class Widen
 {
     // An F16 moved to the place of an F32: sign at bit 31, exponent and fraction from bit 13 up.
@@ -14,7 +19,7 @@ internal static unsafe class Widen
     private const uint F16Exponent = 0x0F80_0000;
     private const uint F32Sign = 0x8000_0000;
     private const uint BiasDifference = 112u << 23; // 127 - 15
-    private const uint SmallestNormalF16 = 113u << 23; // 2^-14
+    private const uint SmallestNormalF16 = 113u << 23; // as an F32: 2^-14
 
     /// <summary>The sixteen elements at <paramref name="source"/>; <typeparamref name="T"/> is float, Half or BFloat16. Needs AVX-512.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -24,16 +29,14 @@ internal static unsafe class Widen
         if (typeof(T) == typeof(BFloat16))
             return Vector512.ShiftLeft(Avx512F.ConvertToVector512UInt32(Vector256.Load((ushort*)source)), 16).AsSingle();
 
-        Vector512<uint> bits = Vector512.ShiftLeft(Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)).AsUInt32(), 13)
-            & Vector512.Create(F16Bits);
+        Vector512<uint> bits = Vector512.ShiftLeft(Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)).AsUInt32(), 13) & Vector512.Create(F16Bits);
         Vector512<uint> sign = bits & Vector512.Create(F32Sign), exponent = bits & Vector512.Create(F16Exponent);
-        Vector512<uint> normal = bits + Vector512.Create(BiasDifference);
-        // 2^-14 · (1 + fraction) - 2^-14; the sign is set again because the difference of equal numbers is +0.
-        Vector512<uint> subnormal = ((bits + Vector512.Create(SmallestNormalF16)).AsSingle()
-            - (sign | Vector512.Create(SmallestNormalF16)).AsSingle()).AsUInt32() | sign;
-        Vector512<uint> result = Vector512.ConditionalSelect(Vector512.Equals(exponent, Vector512<uint>.Zero), subnormal, normal);
+        Vector512<float> normal = (bits + Vector512.Create(BiasDifference)).AsSingle();
+        Vector512<float> minusOne = ((~bits & Vector512.Create(F32Sign)) | Vector512.Create(SmallestNormalF16)).AsSingle();
+        Vector512<uint> subnormal = Vector512.FusedMultiplyAdd(normal, Vector512.Create(2f), minusOne).AsUInt32();
+        Vector512<uint> finite = Vector512.ConditionalSelect(Vector512.Equals(exponent, Vector512<uint>.Zero), subnormal, normal.AsUInt32()) | sign;
         Vector512<uint> special = Vector512.Equals(exponent, Vector512.Create(F16Exponent));
-        return (result + (special & Vector512.Create(BiasDifference))).AsSingle();
+        return Vector512.ConditionalSelect(special, finite + Vector512.Create(BiasDifference), finite).AsSingle();
     }
 
     /// <summary>The eight elements at <paramref name="source"/>; <typeparamref name="T"/> is float, Half or BFloat16. Needs AVX2.</summary>
@@ -44,15 +47,14 @@ internal static unsafe class Widen
         if (typeof(T) == typeof(BFloat16))
             return Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load((ushort*)source)), 16).AsSingle();
 
-        Vector256<uint> bits = Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load((short*)source)).AsUInt32(), 13)
-            & Vector256.Create(F16Bits);
+        Vector256<uint> bits = Vector256.ShiftLeft(Avx2.ConvertToVector256Int32(Vector128.Load((short*)source)).AsUInt32(), 13) & Vector256.Create(F16Bits);
         Vector256<uint> sign = bits & Vector256.Create(F32Sign), exponent = bits & Vector256.Create(F16Exponent);
-        Vector256<uint> normal = bits + Vector256.Create(BiasDifference);
-        Vector256<uint> subnormal = ((bits + Vector256.Create(SmallestNormalF16)).AsSingle()
-            - (sign | Vector256.Create(SmallestNormalF16)).AsSingle()).AsUInt32() | sign;
-        Vector256<uint> result = Vector256.ConditionalSelect(Vector256.Equals(exponent, Vector256<uint>.Zero), subnormal, normal);
+        Vector256<float> normal = (bits + Vector256.Create(BiasDifference)).AsSingle();
+        Vector256<float> minusOne = ((~bits & Vector256.Create(F32Sign)) | Vector256.Create(SmallestNormalF16)).AsSingle();
+        Vector256<uint> subnormal = Vector256.FusedMultiplyAdd(normal, Vector256.Create(2f), minusOne).AsUInt32();
+        Vector256<uint> finite = Vector256.ConditionalSelect(Vector256.Equals(exponent, Vector256<uint>.Zero), subnormal, normal.AsUInt32()) | sign;
         Vector256<uint> special = Vector256.Equals(exponent, Vector256.Create(F16Exponent));
-        return (result + (special & Vector256.Create(BiasDifference))).AsSingle();
+        return Vector256.ConditionalSelect(special, finite + Vector256.Create(BiasDifference), finite).AsSingle();
     }
 
     /// <summary>One element; <typeparamref name="T"/> is float, Half or BFloat16.</summary>
@@ -64,12 +66,10 @@ internal static unsafe class Widen
 
         uint bits = ((uint)(int)Unsafe.BitCast<T, short>(value) << 13) & F16Bits;
         uint sign = bits & F32Sign, exponent = bits & F16Exponent;
-        if (exponent == 0)
-        {
-            float difference = BitConverter.UInt32BitsToSingle(bits + SmallestNormalF16) - BitConverter.UInt32BitsToSingle(sign | SmallestNormalF16);
-            return BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(difference) | sign);
-        }
-        return BitConverter.UInt32BitsToSingle(bits + (exponent == F16Exponent ? 2 * BiasDifference : BiasDifference));
+        float normal = BitConverter.UInt32BitsToSingle(bits + BiasDifference);
+        float minusOne = BitConverter.UInt32BitsToSingle((~bits & F32Sign) | SmallestNormalF16);
+        uint finite = BitConverter.SingleToUInt32Bits(exponent == 0 ? 2 * normal + minusOne : normal) | sign;
+        return BitConverter.UInt32BitsToSingle(exponent == F16Exponent ? finite + BiasDifference : finite);
     }
 
     /// <summary>Widens <paramref name="count"/> elements.</summary>

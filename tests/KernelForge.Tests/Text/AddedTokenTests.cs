@@ -7,7 +7,9 @@ public class AddedTokenTests
     [Fact]
     public void Encode_TokensThatStartAlike_TakesTheLongest()
     {
-        BpeTokenizer tokenizer = WithTokens("""[{"id":300,"content":"<a"},{"id":301,"content":"<a>"},{"id":302,"content":"<a>>"},{"id":303,"content":"x<a"}]""");
+        BpeTokenizer tokenizer = WithTokens("""
+            [{"id":300,"content":"<a"},{"id":301,"content":"<a>"},{"id":302,"content":"<a>>"},{"id":303,"content":"x<a"}]
+            """);
 
         Assert.Equal([301, 300, 302, 98], tokenizer.Encode("<a><a<a>>b"));
         Assert.Equal([303, 62], tokenizer.Encode("x<a>")); // the leftmost start wins over the longer token
@@ -17,7 +19,9 @@ public class AddedTokenTests
     [Fact]
     public void Encode_StripFlags_SwallowWhiteSpace()
     {
-        BpeTokenizer tokenizer = WithTokens("""[{"id":300,"content":"<l>","lstrip":true},{"id":301,"content":"<r>","rstrip":true},{"id":302,"content":"<n>"}]""");
+        BpeTokenizer tokenizer = WithTokens("""
+            [{"id":300,"content":"<l>","lstrip":true},{"id":301,"content":"<r>","rstrip":true},{"id":302,"content":"<n>"}]
+            """);
 
         Assert.Equal([97, 300, 32, 98], tokenizer.Encode("a \n<l> b"));
         Assert.Equal([97, 32, 301, 98], tokenizer.Encode("a <r> \nb"));
@@ -73,7 +77,8 @@ public class AddedTokenTests
             while (true)
             {
                 (int Start, string Content)? expected = Enumerable.Range(from, text.Length - from)
-                    .SelectMany(start => contents.Where(c => text.AsSpan(start).StartsWith(c)).OrderByDescending(c => c.Length).Select(c => ((int, string)?)(start, c)))
+                    .SelectMany(start => contents.Where(c => text.AsSpan(start).StartsWith(c)).Select(c => ((int Start, string Content)?)(start, c)))
+                    .OrderBy(candidate => candidate!.Value.Start).ThenByDescending(candidate => candidate!.Value.Content.Length)
                     .FirstOrDefault();
                 bool found = finder.TryFind(text, from, out AddedTokenMatch match);
                 Assert.Equal(expected is not null, found);

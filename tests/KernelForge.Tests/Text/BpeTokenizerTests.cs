@@ -64,7 +64,8 @@ public class BpeTokenizerTests
         for (int trial = 0; trial < 60; trial++)
         {
             string[] merges = RandomMerges(random, "abcd", random.Next(1, 40));
-            BpeTokenizer tokenizer = TokenizerLoader.Parse(TokenizerFiles.ByteLevel(merges, """{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}"""));
+            BpeTokenizer tokenizer = TokenizerLoader.Parse(
+                TokenizerFiles.ByteLevel(merges, """{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}"""));
             for (int word = 0; word < 40; word++)
             {
                 string text = new([.. Enumerable.Range(0, random.Next(1, 50)).Select(_ => "abcd"[random.Next(4)])]);

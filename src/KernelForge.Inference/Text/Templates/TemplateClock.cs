@@ -42,6 +42,7 @@ internal static class TemplateClock
         'p' => time.ToString("tt", CultureInfo.InvariantCulture),
         'j' => time.DayOfYear.ToString("000", CultureInfo.InvariantCulture),
         '%' => "%",
-        _ => throw new ChatTemplateException($"Chat template: strftime_now with %{field}; supported: Y y m d B b A a H I M S p j %, with - for no leading zeros."),
+        _ => throw new ChatTemplateException(
+            $"Chat template: strftime_now with %{field}; supported: Y y m d B b A a H I M S p j %, with - for no leading zeros."),
     };
 }

@@ -227,12 +227,15 @@ internal sealed partial class TemplateParser
             else if (TakeSymbol("("))
             {
                 Func<TemplateScope, TemplateArguments> arguments = ParseArguments();
-                value = scope => target(scope) is var called && called is TemplateFunction function ? function(arguments(scope))
-                    : throw new ChatTemplateException($"Chat template: {TemplateValues.Describe(called)} is called; supported functions: {ChatTemplate.Functions}, and macros.");
+                value = scope => Call(target(scope), arguments(scope));
             }
             else return value;
         }
     }
+
+    private static object? Call(object? target, TemplateArguments arguments) => target is TemplateFunction function ? function(arguments)
+        : throw new ChatTemplateException(
+            $"Chat template: {TemplateValues.Describe(target)} is called; supported functions: {ChatTemplate.Functions}, and macros.");
 
     private TemplateExpression ParseSubscript(TemplateExpression target)
     {

@@ -22,12 +22,14 @@ internal static class TemplateFilters
             case "title": return TemplateMethods.Title(TemplateValues.ToText(value));
             case "capitalize": return TemplateMethods.Capitalize(TemplateValues.ToText(value));
             case "string" or "safe": return TemplateValues.ToText(value);
-            case "int": return value is string or bool or long or double ? IntegerOr(value, arguments.Get(0, "default", 0L)) : arguments.Get(0, "default", 0L);
-            case "float": return double.TryParse(TemplateValues.ToText(value), CultureInfo.InvariantCulture, out double number) ? number : arguments.Get(0, "default", 0.0);
+            case "int": return IntegerOr(value, arguments.Get(0, "default", 0L));
+            case "float":
+                bool isNumber = double.TryParse(TemplateValues.ToText(value), CultureInfo.InvariantCulture, out double number);
+                return isNumber ? number : arguments.Get(0, "default", 0.0);
             case "abs": return value is long integer ? Math.Abs(integer) : Math.Abs(TemplateValues.ToDouble(value));
             case "tojson": return TemplateJson.Write(value, arguments.Get(0, "indent") is long indent ? (int)indent : null);
             case "replace":
-                return TemplateValues.ToText(value).Replace(TemplateValues.ToText(arguments.Get(0, "old")), TemplateValues.ToText(arguments.Get(1, "new")), StringComparison.Ordinal);
+                return TemplateMethods.Replace(TemplateValues.ToText(value), arguments);
             case "default" or "d":
                 bool useDefault = value is Undefined || (TemplateValues.IsTrue(arguments.Get(1, "boolean", false)) && !TemplateValues.IsTrue(value));
                 return useDefault ? arguments.Get(0, "default_value", "") : value;
@@ -57,7 +59,8 @@ internal static class TemplateFilters
                 return items.ConvertAll(item => Apply(filter, item, Rest(arguments, 1)));
             default: // select, reject, selectattr, rejectattr
                 bool byAttribute = name.EndsWith("attr", StringComparison.Ordinal), wanted = name.StartsWith("select", StringComparison.Ordinal);
-                return items.FindAll(item => wanted == Passes(byAttribute ? TemplateValues.Item(item, arguments.Get(0, "attribute")) : item, Rest(arguments, byAttribute ? 1 : 0)));
+                TemplateArguments test = Rest(arguments, byAttribute ? 1 : 0);
+                return items.FindAll(item => wanted == Passes(byAttribute ? TemplateValues.Item(item, arguments.Get(0, "attribute")) : item, test));
         }
     }
 
@@ -78,6 +81,10 @@ internal static class TemplateFilters
         _ => throw new ChatTemplateException($"Chat template: {TemplateValues.Describe(value)} has no length."),
     };
 
-    private static object? IntegerOr(object value, object? otherwise) =>
-        value is string text && !long.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out _) ? otherwise : TemplateValues.ToInteger(value);
+    private static object? IntegerOr(object? value, object? otherwise) => value switch
+    {
+        bool or long or double => TemplateValues.ToInteger(value),
+        string text when long.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out long number) => number,
+        _ => otherwise,
+    };
 }

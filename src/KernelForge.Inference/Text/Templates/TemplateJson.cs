@@ -38,7 +38,8 @@ internal static class TemplateJson
         }
     }
 
-    private static void AppendAll<T>(StringBuilder output, char open, char close, IReadOnlyCollection<T> items, int? indent, int depth, Action<T> append)
+    private static void AppendAll<T>(
+        StringBuilder output, char open, char close, IReadOnlyCollection<T> items, int? indent, int depth, Action<T> append)
     {
         output.Append(open);
         bool first = true;

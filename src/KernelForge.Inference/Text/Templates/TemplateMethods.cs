@@ -1,17 +1,15 @@
-using System.Globalization;
-
 namespace KernelForge.Inference;
 
 /// <summary>The methods of strings, mappings and lists.</summary>
 internal static class TemplateMethods
 {
-    public const string Supported = "strip, lstrip, rstrip, split, startswith, endswith, replace, upper, lower, title, capitalize, find, join, count of a string; "
-        + "items, keys, values, get of a mapping; append of a list";
+    public const string Supported = "strip, lstrip, rstrip, split, startswith, endswith, replace, upper, lower, title, capitalize, find, "
+        + "join, count of a string; items, keys, values, get of a mapping; append of a list";
 
     public static object? Call(object? target, string name, TemplateArguments arguments) => (target, name) switch
     {
-        (Dictionary<string, object?> entries, _) when entries.TryGetValue(name, out object? member) && member is TemplateFunction function => function(arguments),
-        (TemplateNamespace space, _) when space.Members.TryGetValue(name, out object? member) && member is TemplateFunction function => function(arguments),
+        (TemplateNamespace space, _) when space.Members.GetValueOrDefault(name) is TemplateFunction function => function(arguments),
+        (Dictionary<string, object?> entries, _) when entries.GetValueOrDefault(name) is TemplateFunction function => function(arguments),
         (Dictionary<string, object?> entries, "items") => entries.Select(object? (entry) => new List<object?> { entry.Key, entry.Value }).ToList(),
         (Dictionary<string, object?> entries, "keys") => entries.Keys.ToList<object?>(),
         (Dictionary<string, object?> entries, "values") => entries.Values.ToList(),
@@ -19,7 +17,8 @@ internal static class TemplateMethods
             entries.TryGetValue(TemplateValues.ToText(arguments.Get(0, "key")), out object? value) ? value : arguments.Get(1, "default"),
         (List<object?> items, "append") => Append(items, arguments.Get(0, "object")),
         (string text, _) => OnString(text, name, arguments),
-        (Undefined undefined, _) => throw new ChatTemplateException($"Chat template: '{undefined.Name}' is undefined, so {name}() of it cannot be called."),
+        (Undefined undefined, _) => throw new ChatTemplateException(
+            $"Chat template: '{undefined.Name}' is undefined, so {name}() of it cannot be called."),
         _ => throw Unknown(target, name),
     };
 
@@ -31,6 +30,9 @@ internal static class TemplateMethods
         while (right && end > start && strips(text[end - 1])) end--;
         return text[start..end];
     }
+
+    public static string Replace(string text, TemplateArguments arguments) =>
+        text.Replace(TemplateValues.ToText(arguments.Get(0, "old")), TemplateValues.ToText(arguments.Get(1, "new")), StringComparison.Ordinal);
 
     public static string Capitalize(string text) =>
         text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
@@ -54,7 +56,7 @@ internal static class TemplateMethods
         "split" => Split(text, arguments.Get(0, "sep"), TemplateValues.ToInteger(arguments.Get(1, "maxsplit", -1L))),
         "startswith" => Candidates(arguments).Any(start => text.StartsWith(start, StringComparison.Ordinal)),
         "endswith" => Candidates(arguments).Any(end => text.EndsWith(end, StringComparison.Ordinal)),
-        "replace" => text.Replace(TemplateValues.ToText(arguments.Get(0, "old")), TemplateValues.ToText(arguments.Get(1, "new")), StringComparison.Ordinal),
+        "replace" => Replace(text, arguments),
         "upper" => text.ToUpperInvariant(),
         "lower" => text.ToLowerInvariant(),
         "title" => Title(text),
@@ -86,6 +88,6 @@ internal static class TemplateMethods
         return null;
     }
 
-    private static ChatTemplateException Unknown(object? target, string name) => new(string.Create(
-        CultureInfo.InvariantCulture, $"Chat template: the method {name}() of {TemplateValues.Describe(target)}; supported methods: {Supported}."));
+    private static ChatTemplateException Unknown(object? target, string name) => new(
+        $"Chat template: the method {name}() of {TemplateValues.Describe(target)}; supported methods: {Supported}.");
 }

@@ -165,7 +165,11 @@ internal sealed partial class TemplateParser
         {
             if (member is null) Assign(scope, names, value(scope));
             else if (scope[names[0]] is TemplateNamespace space) space.Members[member] = value(scope);
-            else throw new ChatTemplateException($"Chat template: only members of a namespace() can be set, but '{names[0]}' is {TemplateValues.Describe(scope[names[0]])}.");
+            else
+            {
+                throw new ChatTemplateException(
+                    $"Chat template: only members of a namespace() can be set, but '{names[0]}' is {TemplateValues.Describe(scope[names[0]])}.");
+            }
             return TemplateFlow.Normal;
         };
     }
@@ -221,7 +225,8 @@ internal sealed partial class TemplateParser
             return;
         }
         List<object?> parts = TemplateValues.ToList(value);
-        if (parts.Count != names.Count) throw new ChatTemplateException($"Chat template: {parts.Count} values for the names {string.Join(", ", names)}.");
+        if (parts.Count != names.Count)
+            throw new ChatTemplateException($"Chat template: {parts.Count} values for the names {string.Join(", ", names)}.");
         for (int i = 0; i < parts.Count; i++) scope[names[i]] = parts[i];
     }
 

@@ -3,8 +3,8 @@ namespace KernelForge.Inference;
 /// <summary>The tests of a template, <c>value is name argument</c>.</summary>
 internal static class TemplatePredicates
 {
-    public const string Supported = "boolean, defined, divisibleby, eq, equalto, even, false, float, ge, gt, in, integer, iterable, le, lt, mapping, ne, none, "
-        + "number, odd, sequence, string, true, undefined";
+    public const string Supported = "boolean, defined, divisibleby, eq, equalto, even, false, float, ge, gt, in, integer, iterable, le, lt, "
+        + "mapping, ne, none, number, odd, sequence, string, true, undefined";
 
     private static readonly HashSet<string> Names = [.. Supported.Split(", ")];
 

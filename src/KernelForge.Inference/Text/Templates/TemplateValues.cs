@@ -159,10 +159,12 @@ internal static class TemplateValues
         int number => (long)number,
         float number => (double)number,
         JsonElement element => FromJson(element),
-        IEnumerable<KeyValuePair<string, object?>> entries => entries.ToDictionary(entry => entry.Key, entry => FromOutside(entry.Value), StringComparer.Ordinal),
+        IEnumerable<KeyValuePair<string, object?>> entries =>
+            entries.ToDictionary(entry => entry.Key, entry => FromOutside(entry.Value), StringComparer.Ordinal),
         IEnumerable items => items.Cast<object?>().Select(FromOutside).ToList(),
         _ => throw new ArgumentException(
-            $"A template variable is null, bool, int, long, float, double, string, JsonElement, a list or a dictionary of them, but this is a {value.GetType()}."),
+            "A template variable is null, bool, int, long, float, double, string, JsonElement, a list or a dictionary of them, "
+            + $"but this is a {value.GetType()}."),
     };
 
     private static object? FromJson(JsonElement element) => element.ValueKind switch
