@@ -33,6 +33,9 @@ public sealed class Transformer : IDisposable
     /// <summary>Most tokens of a sequence, prompt included.</summary>
     public int MaxContext { get; }
 
+    /// <summary>Bytes of the weight files' tensors.</summary>
+    public long WeightBytes => _checkpoint.SizeInBytes;
+
     /// <summary>Loads the weights of a Hugging Face folder.</summary>
     /// <param name="device">Where to compute.</param>
     /// <param name="folder">With <c>config.json</c> and safetensors weights.</param>

@@ -24,7 +24,7 @@ internal sealed unsafe partial class CpuOperators
             {
                 float* logit = (float*)logits.RowAddress(row);
                 float largest = LargestOf<TLanes>((nint)logit, DType.F32, logits.Columns);
-                var logSum = (float)Math.Log(SumOfExp<TLanes>(logit, logits.Columns, largest, temperature: 1));
+                var logSum = (float)Math.Log(new ScaledLogits<TLanes>(logit, logits.Columns, largest, temperature: 1).SumOfExp());
                 chosenLogProbs.OnCpu[row] = logit[chosen.OnCpu[row]] - largest - logSum;
 
                 Span<ulong> best = scratch.AsSpan(0, top);
@@ -39,19 +39,5 @@ internal sealed unsafe partial class CpuOperators
 
             ArrayPool<ulong>.Shared.Return(scratch);
         }
-    }
-
-    /// <summary>Σ exp((logit - largest) / temperature): sixteen at a time in F32 by the tree of the lanes, those in ascending order in double precision.</summary>
-    private static double SumOfExp<TLanes>(float* logits, int length, float largest, float temperature) where TLanes : struct, ILanes<TLanes>
-    {
-        double total = 0;
-        TLanes shift = TLanes.Fill(largest), divisor = TLanes.Fill(temperature);
-        for (int i = 0; i < length; i += Lanes.Count)
-        {
-            TLanes exponent = (Elements.Load<TLanes>((nint)logits, DType.F32, i, length) - shift) / divisor;
-            total += TLanes.Sum(LaneMath.Exp(TLanes.First(exponent, length - i, float.NegativeInfinity)));
-        }
-
-        return total;
     }
 }

@@ -30,30 +30,36 @@ internal sealed unsafe partial class CpuOperators
         float largest = LargestOf<TLanes>((nint)logits, DType.F32, length);
         int likeliest = FirstOf<TLanes>((nint)logits, DType.F32, length, largest);
         if (row.Temperature == 0 || !float.IsFinite(largest)) return likeliest;
-        if (row.TopK == 0 && row.TopP == 1 && row.MinP == 0) return DrawFromAll<TLanes>(logits, length, row, largest, likeliest);
-        throw new NotSupportedException("filters");
+
+        var scaled = new ScaledLogits<TLanes>(logits, length, largest, row.Temperature);
+        ulong last = SamplingFilter.Last(scaled, row.TopK, row.TopP);
+        float lowest = row.MinP == 0 ? float.NegativeInfinity : (float)Math.Log(row.MinP);
+        return Race(scaled, new GumbelNoise(row.Seed, row.Position), likeliest, last, lowest);
     }
 
-    /// <summary>Argmax of (logit - largest) / temperature + noise. Noise is bounded, so sixteen tokens that cannot win cost no random number.</summary>
-    private static int DrawFromAll<TLanes>(float* logits, int length, in SamplingRow row, float largest, int likeliest) where TLanes : struct, ILanes<TLanes>
+    /// <summary>
+    /// Argmax of score + noise over the tokens up to <paramref name="last"/> in the order of <see cref="TopTokens"/> whose score is not below
+    /// <paramref name="lowest"/>. Noise is bounded, so sixteen tokens that cannot win cost no random number.
+    /// </summary>
+    private static int Race<TLanes>(in ScaledLogits<TLanes> logits, GumbelNoise noise, int likeliest, ulong last, float lowest) where TLanes : struct, ILanes<TLanes>
     {
-        var noise = new GumbelNoise(row.Seed, row.Position);
-        TLanes shift = TLanes.Fill(largest), temperature = TLanes.Fill(row.Temperature), reach = TLanes.Fill(GumbelNoise.Largest);
+        TLanes reach = TLanes.Fill(GumbelNoise.Largest), lowestScore = TLanes.Fill(lowest), lowestLogit = TLanes.Fill(TopTokens.Logit(last));
         float* totals = stackalloc float[Lanes.Count];
         TLanes.Store(noise.Next<TLanes>(likeliest / Lanes.Count * Lanes.Count), totals);
         (float best, int token) = (totals[likeliest % Lanes.Count], likeliest);
 
-        for (int i = 0; i < length; i += Lanes.Count)
+        for (int i = 0; i < logits.Length; i += Lanes.Count)
         {
-            TLanes score = (Elements.Load<TLanes>((nint)logits, DType.F32, i, length) - shift) / temperature;
-            uint mask = TLanes.GreaterOrEqual(score + reach, TLanes.Fill(best)) & Present(length - i);
+            TLanes logit = logits.Load(i), score = logits.Score(logit);
+            uint mask = TLanes.GreaterOrEqual(score + reach, TLanes.Fill(best)) & TLanes.GreaterOrEqual(logit, lowestLogit)
+                & TLanes.GreaterOrEqual(score, lowestScore) & Present(logits.Length - i);
             if (mask == 0) continue;
-            TLanes total = score + noise.Next<TLanes>(i);
-            TLanes.Store(total, totals);
-            for (mask &= TLanes.GreaterOrEqual(total, TLanes.Fill(best)); mask != 0; mask &= mask - 1)
+            TLanes.Store(score + noise.Next<TLanes>(i), totals);
+            for (; mask != 0; mask &= mask - 1)
             {
-                int lane = BitOperations.TrailingZeroCount(mask);
-                if (totals[lane] > best || (totals[lane] == best && i + lane < token)) (best, token) = (totals[lane], i + lane);
+                int lane = BitOperations.TrailingZeroCount(mask), id = i + lane;
+                bool wins = totals[lane] > best || (totals[lane] == best && id < token);
+                if (wins && logits.Key(id) <= last) (best, token) = (totals[lane], id);
             }
         }
 

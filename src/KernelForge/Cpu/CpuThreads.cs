@@ -16,18 +16,16 @@ internal interface IParallelWork
 /// element is computed whole within one part.
 /// </summary>
 /// <remarks>
-/// A thread without work looks for it for about a millisecond, giving its core to whoever wants it, and then sleeps. Operators of a step
-/// follow each other faster than that, so a thread is awake when the next one starts.
+/// Operators of a step follow each other so fast that a thread is still looking for work (see <see cref="Signal"/>) when the next one starts.
 /// </remarks>
 internal sealed unsafe class CpuThreads : IDisposable
 {
-    private const int SpinsBeforeSleep = 2_000;
     private const int ScratchAlignment = 64;
 
     private readonly Lock gate = new();
     private readonly Thread[] workers;
-    private readonly ManualResetEventSlim[] wakes;
-    private readonly ManualResetEventSlim done = new(false, SpinsBeforeSleep);
+    private readonly Signal[] wakes;
+    private readonly Signal done = new();
     private readonly nint[] scratch;
     private readonly long[] scratchBytes;
 
@@ -46,11 +44,11 @@ internal sealed unsafe class CpuThreads : IDisposable
         scratch = new nint[count];
         scratchBytes = new long[count];
         workers = new Thread[count - 1];
-        wakes = new ManualResetEventSlim[count - 1];
+        wakes = new Signal[count - 1];
         for (int i = 0; i < workers.Length; i++)
         {
             int worker = i;
-            wakes[i] = new ManualResetEventSlim(false, SpinsBeforeSleep);
+            wakes[i] = new Signal();
             workers[i] = new Thread(() => Loop(worker)) { IsBackground = true, Name = $"KernelForge CPU {i + 1}" };
             workers[i].Start();
         }
@@ -104,10 +102,8 @@ internal sealed unsafe class CpuThreads : IDisposable
         {
             if (stopping) return;
             stopping = true;
-            foreach (ManualResetEventSlim wake in wakes) wake.Set();
+            foreach (Signal wake in wakes) wake.Set();
             foreach (Thread worker in workers) worker.Join();
-            foreach (ManualResetEventSlim wake in wakes) wake.Dispose();
-            done.Dispose();
             foreach (nint memory in scratch) NativeMemory.AlignedFree((void*)memory);
         }
     }
@@ -122,7 +118,6 @@ internal sealed unsafe class CpuThreads : IDisposable
         RunPart(wanted - 1);
 
         done.Wait();
-        done.Reset();
         if (failure is not { } thrown) return;
         failure = null;
         thrown.Throw();
@@ -136,7 +131,6 @@ internal sealed unsafe class CpuThreads : IDisposable
         while (true)
         {
             wakes[worker].Wait();
-            wakes[worker].Reset(); // before the part is reported done, hence before the next wake
             if (stopping) return;
             RunPart(worker);
         }

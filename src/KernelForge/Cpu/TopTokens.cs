@@ -8,6 +8,9 @@ namespace KernelForge.Cpu;
 /// </summary>
 internal static unsafe class TopTokens
 {
+    /// <summary>Not below the key of any token; as a logit it is negative infinity.</summary>
+    public const ulong AfterAll = 0xFF800000_FFFFFFFF;
+
     public static ulong Key(float logit, int id)
     {
         float value = float.IsNaN(logit) ? float.NegativeInfinity : logit + 0f; // -0 + 0 is +0: equal logits have equal bits

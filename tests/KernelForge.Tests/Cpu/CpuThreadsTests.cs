@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using KernelForge.Cpu;
 
 namespace KernelForge.Tests;
@@ -57,6 +58,23 @@ public unsafe class CpuThreadsTests
         var work = new Counting(new int[count]);
         threads.Run(ref work, count);
         Assert.All(work.Runs, runs => Assert.Equal(1, runs));
+    }
+
+    [Fact]
+    public void Run_PartLongerThanTheWaitingThreadLooks_SleepsAndAllocatesNothing()
+    {
+        using var threads = new CpuThreads(2);
+        foreach (int longPart in (int[])[0, 1]) // the caller sleeps, then the worker does
+        {
+            var work = new Long(longPart, TimeSpan.FromMilliseconds(5));
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int repeat = 0; repeat < 3; repeat++)
+            {
+                threads.Run(ref work, 2);
+                threads.Run(ref work, 1); // one part: the worker has nothing to do
+            }
+            Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        }
     }
 
     [Fact]
@@ -126,6 +144,16 @@ public unsafe class CpuThreadsTests
     private readonly struct Summing(long[] current, long[] next) : IParallelWork
     {
         public void Run(int part, int parts) => next[part] = current[0] + current[1] + current[2];
+    }
+
+    private readonly struct Long(int longPart, TimeSpan time) : IParallelWork
+    {
+        public void Run(int part, int parts)
+        {
+            long start = Stopwatch.GetTimestamp();
+            if (part == longPart || parts == 1)
+                while (Stopwatch.GetElapsedTime(start) < time) Thread.SpinWait(10);
+        }
     }
 
     private readonly struct Failing(int failingPart) : IParallelWork

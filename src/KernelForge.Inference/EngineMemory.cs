@@ -1,0 +1,38 @@
+namespace KernelForge.Inference;
+
+/// <summary>Memory that an engine needs for a model, in bytes.</summary>
+/// <param name="Weights">The weight files, which the CPU maps.</param>
+/// <param name="KvCache">Keys and values of all blocks.</param>
+/// <param name="Intermediate">Results of one step, the rotary table among them.</param>
+/// <param name="BytesPerBlock">One KV block in all layers.</param>
+public readonly record struct EngineMemory(long Weights, long KvCache, long Intermediate, long BytesPerBlock)
+{
+    /// <summary>All of it.</summary>
+    public long Total => Weights + KvCache + Intermediate;
+
+    /// <summary>What a model with that many bytes of weights needs under these options.</summary>
+    public static EngineMemory Of(ModelConfig config, long weights, EngineOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(options);
+        int context = Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext);
+        long bytesPerBlock = Inference.KvCache.BytesPerBlock(config, options.BlockSize, options.KvType);
+        SchedulerOptions numbers = options.ForModel(context, config.EndTokenIds, bytesPerBlock, maxTokensPerStep: 1);
+        long intermediate = ModelRunner.ArenaBytes(config, context, options.BlockSize, options.TokenBudget, options.MaxSequences);
+        long angles = (long)context * config.HeadDim * sizeof(float);
+        return new EngineMemory(weights, numbers.BlockCount * bytesPerBlock, intermediate + angles, bytesPerBlock);
+    }
+
+    /// <summary>Throws when the machine's memory, or the limit this process runs under, is smaller.</summary>
+    /// <exception cref="InsufficientMemoryException">Says what is needed for what, and what there is.</exception>
+    public void RequireFits()
+    {
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (Total <= available) return;
+        throw new InsufficientMemoryException(
+            $"Too little memory: weights {Text(Weights)}, KV cache {Text(KvCache)} and intermediate results {Text(Intermediate)} need {Text(Total)}, there are {Text(available)}; " +
+            "a smaller KV cache, token budget, context length or number of sequences needs less.");
+    }
+
+    private static string Text(long bytes) => bytes < 1 << 30 ? $"{bytes / 1048576.0:F1} MiB" : $"{bytes / 1073741824.0:F1} GiB";
+}

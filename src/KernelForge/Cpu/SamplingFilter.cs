@@ -1,0 +1,51 @@
+using System.Buffers;
+
+namespace KernelForge.Cpu;
+
+/// <summary>
+/// Top-k and then top-p leave the first tokens in the order of <see cref="TopTokens"/>; the last of them says it all. Only as much of the vocabulary is
+/// sorted as top-p needs.
+/// </summary>
+internal static class SamplingFilter
+{
+    /// <summary>The key of the last token that the filters leave.</summary>
+    public static ulong Last<TLanes>(in ScaledLogits<TLanes> logits, int topK, float topP) where TLanes : struct, ILanes<TLanes>
+    {
+        bool limitsCount = topK > 0 && topK < logits.Length, limitsMass = topP < 1;
+        if (!limitsCount && !limitsMass) return TopTokens.AfterAll;
+
+        int room = limitsCount ? topK : logits.Length;
+        ulong[] scratch = ArrayPool<ulong>.Shared.Rent(room);
+        Span<ulong> keys = scratch.AsSpan(0, room);
+        ulong last = limitsCount ? LastOfTop(logits, keys, topP) : LastOfMass(logits, keys, topP);
+        ArrayPool<ulong>.Shared.Return(scratch);
+        return last;
+    }
+
+    /// <summary>Top-k, then the share p of what it leaves.</summary>
+    private static ulong LastOfTop<TLanes>(in ScaledLogits<TLanes> logits, Span<ulong> keys, float topP) where TLanes : struct, ILanes<TLanes>
+    {
+        logits.SelectTop(keys);
+        if (topP == 1) return keys[0];
+        keys.Sort();
+        logits.Reach(keys, double.PositiveInfinity, out double total);
+        return keys[Math.Min(logits.Reach(keys, topP * total, out _), keys.Length - 1)];
+    }
+
+    /// <summary>The share p of all tokens: collects the likeliest down to a score that has enough mass, and sorts those only.</summary>
+    private static ulong LastOfMass<TLanes>(in ScaledLogits<TLanes> logits, Span<ulong> keys, float topP) where TLanes : struct, ILanes<TLanes>
+    {
+        double target = topP * logits.SumOfExp();
+        float lowest = -2;
+        while (lowest > -128 && logits.SumOfExp(lowest) < target) lowest *= 2;
+        while (true)
+        {
+            Span<ulong> collected = keys[..logits.Collect(lowest, keys)];
+            collected.Sort();
+            int reached = logits.Reach(collected, target, out _);
+            if (reached < collected.Length) return collected[reached];
+            if (float.IsNegativeInfinity(lowest)) return collected[^1]; // the sums differ in the order of their terms: all it is
+            lowest = float.NegativeInfinity;
+        }
+    }
+}
