@@ -36,14 +36,14 @@ internal sealed record ResumePoint(IReadOnlyList<string> Ids, long Length, int E
     }
 
     /// <summary>Throws <see cref="CommandException"/> unless the answers are those of the first lines of the input.</summary>
-    public void RequireBeginningOf(IReadOnlyList<PromptRecord> records, string name)
+    public void RequireBeginningOf(IReadOnlyList<string> inputIds, string name)
     {
         for (int i = 0; i < Ids.Count; i++)
         {
-            if (i >= records.Count)
-                throw new CommandException($"{name} belongs to another input: it has {Ids.Count} answers, the input has {records.Count} lines.");
-            if (Ids[i] != records[i].Id)
-                throw new CommandException($"{name} belongs to another input: answer {i + 1} is for '{Ids[i]}', the input has '{records[i].Id}' there.");
+            if (i >= inputIds.Count)
+                throw new CommandException($"{name} belongs to another input: it has {Ids.Count} answers, the input has {inputIds.Count} lines.");
+            if (Ids[i] != inputIds[i])
+                throw new CommandException($"{name} belongs to another input: answer {i + 1} is for '{Ids[i]}', the input has '{inputIds[i]}' there.");
         }
     }
 

@@ -31,19 +31,8 @@ internal sealed record RunOptions
 
     public int Threads { get; init; }
 
-    public int? TokenBudget { get; init; }
-
-    public int? MaxSequences { get; init; }
-
-    public long? KvMemory { get; init; }
-
-    public int? BlockSize { get; init; }
-
-    public DType? KvType { get; init; }
-
-    public int? MaxContext { get; init; }
-
-    public bool PrefixCache { get; init; } = true;
+    /// <summary>Sizes of the engine.</summary>
+    public EngineOptions Engine { get; init; } = new();
 
     public static OptionTable Table { get; } = new(
         new OptionGroup("Files",
@@ -72,7 +61,7 @@ internal sealed record RunOptions
             new Option("--threads", "N", "threads that compute", "one for each core"),
             new Option("--token-budget", "N", "most tokens that are computed in a step", "512"),
             new Option("--max-sequences", "N", "most answers that grow at the same time", "256"),
-            new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "what the work needs and the machine has"),
+            new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "1G"),
             new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
             new Option("--no-prefix-cache", null, "compute every prompt in full, shared prefixes too")),
         new OptionGroup("Display",
@@ -95,16 +84,25 @@ internal sealed record RunOptions
             Raw = parsed.Has("--raw"),
             Defaults = SamplingOf(parsed),
             Threads = parsed.Whole("--threads", 1) ?? 0,
-            TokenBudget = parsed.Whole("--token-budget", 1),
-            MaxSequences = parsed.Whole("--max-sequences", 1),
-            KvMemory = parsed.Size("--kv-memory"),
-            BlockSize = parsed.Whole("--block-size", 1),
-            KvType = KvTypeOf(parsed),
-            MaxContext = parsed.Whole("--max-context", 2),
-            PrefixCache = !parsed.Has("--no-prefix-cache"),
+            Engine = EngineOf(parsed),
         };
         options.RequireConsistent();
         return options;
+    }
+
+    private static EngineOptions EngineOf(ParsedOptions parsed)
+    {
+        var standard = new EngineOptions();
+        return standard with
+        {
+            TokenBudget = parsed.Whole("--token-budget", 1) ?? standard.TokenBudget,
+            MaxSequences = parsed.Whole("--max-sequences", 1) ?? standard.MaxSequences,
+            KvMemoryBytes = parsed.Size("--kv-memory") ?? standard.KvMemoryBytes,
+            BlockSize = parsed.Whole("--block-size", 1) ?? standard.BlockSize,
+            KvType = KvTypeOf(parsed) ?? standard.KvType,
+            ContextLength = parsed.Whole("--max-context", 2),
+            PrefixCache = !parsed.Has("--no-prefix-cache"),
+        };
     }
 
     internal static DType? KvTypeOf(ParsedOptions parsed) => parsed.Choice("--kv-type", ("f32", DType.F32), ("bf16", DType.BF16), ("f16", DType.F16));

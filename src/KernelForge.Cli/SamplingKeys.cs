@@ -65,7 +65,8 @@ internal static class SamplingKeys
         return bias;
     }
 
-    private static string InLineNames(ArgumentException error)
+    /// <summary>A complaint of the library in the names of the line.</summary>
+    public static string InLineNames(ArgumentException error)
     {
         string message = error.Message;
         int suffix = message.LastIndexOf(" (Parameter ", StringComparison.Ordinal);
