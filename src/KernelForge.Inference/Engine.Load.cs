@@ -41,7 +41,16 @@ public sealed partial class Engine
         var format = new KvFormat(options.BlockSize, config.KvHeads, config.HeadDim, options.KvType);
         SchedulerOptions numbers = options.ForModel(model.MaxContext, config.EndTokenIds, memory.BytesPerBlock, maxTokensPerStep: 1);
         var cache = new KvCache(model.Device, config.Layers, format, numbers.BlockCount);
-        var runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences);
+        ModelRunner runner;
+        try
+        {
+            runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences);
+        }
+        catch
+        {
+            cache.Dispose();
+            throw;
+        }
         return new Engine(new Scheduler(numbers), runner, config.VocabularySize, tokenizer) { Model = config, ChatTemplate = template };
     }
 }

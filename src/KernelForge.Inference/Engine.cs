@@ -1,7 +1,7 @@
 namespace KernelForge.Inference;
 
 /// <summary>Plan, run, commit: turns requests into tokens and text, one step at a time. Synchronous, for one thread.</summary>
-public sealed class Engine : IDisposable
+public sealed partial class Engine : IDisposable
 {
     private readonly Scheduler _scheduler;
     private readonly IStepRunner _runner;
@@ -18,7 +18,8 @@ public sealed class Engine : IDisposable
         if (scheduler.Options.MaxTokensPerStep > runner.MaxTokensPerStep)
         {
             throw new ArgumentException(
-                $"The scheduler reserves {scheduler.Options.MaxTokensPerStep} tokens a step; the runner gives at most {runner.MaxTokensPerStep}.", nameof(scheduler));
+                $"The scheduler reserves {scheduler.Options.MaxTokensPerStep} tokens a step; the runner gives at most {runner.MaxTokensPerStep}.",
+                nameof(scheduler));
         }
         (_scheduler, _runner, _vocabularySize, Tokenizer) = (scheduler, runner, vocabularySize, tokenizer);
     }
@@ -31,6 +32,10 @@ public sealed class Engine : IDisposable
 
     /// <summary>What the scheduler has done and holds.</summary>
     public SchedulerCounters Counters => _scheduler.Counters;
+
+    /// <summary>A request for a text, encoded with the special tokens that the model expects around it.</summary>
+    /// <exception cref="InvalidOperationException">The engine has no tokenizer.</exception>
+    public Request CreateRequest(string prompt, SamplingOptions? sampling = null, string id = "") => CreateRequest(Tokenizer, prompt, sampling, id);
 
     /// <summary>
     /// Queues a request, one sequence per sample. Throws <see cref="ArgumentException"/> when a token id is outside the vocabulary or
@@ -104,6 +109,12 @@ public sealed class Engine : IDisposable
 
     /// <summary>Disposes the runner.</summary>
     public void Dispose() => (_runner as IDisposable)?.Dispose();
+
+    internal static Request CreateRequest(ITokenizer? tokenizer, string prompt, SamplingOptions? sampling, string id)
+    {
+        if (tokenizer is null) throw new InvalidOperationException("A prompt of text needs an engine with a tokenizer; this one takes token ids.");
+        return new Request(tokenizer.Encode(prompt), sampling) { Id = id };
+    }
 
     private void RunToEnd(Dictionary<Sequence, CompletionBuilder> open, CancellationToken cancellationToken)
     {

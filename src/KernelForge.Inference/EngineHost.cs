@@ -40,6 +40,9 @@ public sealed class EngineHost : IAsyncDisposable
     /// <summary>Turns text into token ids; null when the engine has none.</summary>
     public ITokenizer? Tokenizer => _engine.Tokenizer;
 
+    /// <summary>How the model wants a conversation written; null when it does not say.</summary>
+    public ChatTemplate? ChatTemplate => _engine.ChatTemplate;
+
     /// <summary>What the scheduler had done and held after the last step.</summary>
     public SchedulerCounters Counters
     {
@@ -48,6 +51,13 @@ public sealed class EngineHost : IAsyncDisposable
             lock (_snapshotLock) return _snapshot;
         }
     }
+
+    /// <summary>Loads a model folder as <see cref="Engine.Load"/> does and starts a host for it.</summary>
+    public static EngineHost Load(string folder, EngineOptions? options = null, Device? device = null) =>
+        new(Engine.Load(folder, options, device), (options ?? new EngineOptions()).QueueCapacity);
+
+    /// <inheritdoc cref="Engine.CreateRequest(string, SamplingOptions?, string)"/>
+    public Request CreateRequest(string prompt, SamplingOptions? sampling = null, string id = "") => Engine.CreateRequest(Tokenizer, prompt, sampling, id);
 
     /// <summary>
     /// Runs a request and yields what its samples gain, step by step. Throws what <see cref="Engine.Add"/> throws, the runner's exception
@@ -67,11 +77,17 @@ public sealed class EngineHost : IAsyncDisposable
         }
     }
 
+    /// <summary>Runs a prompt and yields its text piece by piece.</summary>
+    public IAsyncEnumerable<string> GenerateTextAsync(
+        string prompt, SamplingOptions? sampling = null, CancellationToken cancellationToken = default) =>
+        GenerateTextAsync(CreateRequest(prompt, sampling), cancellationToken);
+
     /// <summary>Runs a request with one sample and yields its text piece by piece.</summary>
     public async IAsyncEnumerable<string> GenerateTextAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        if (request.Sampling.N != 1) throw new ArgumentException($"GenerateTextAsync yields one text; expected N = 1, got {request.Sampling.N}.", nameof(request));
-        if (Tokenizer is null) throw new InvalidOperationException("GenerateTextAsync needs an engine with a tokenizer.");
+        if (request.Sampling.N != 1)
+            throw new ArgumentException($"GenerateTextAsync yields one text; expected N = 1, got {request.Sampling.N}.", nameof(request));
+        RequireTokenizer();
 
         await foreach (TokenEvent gained in GenerateAsync(request, cancellationToken).ConfigureAwait(false))
         {
@@ -100,6 +116,8 @@ public sealed class EngineHost : IAsyncDisposable
         _cancelAll = true;
         await StopAsync().ConfigureAwait(false);
     }
+
+    private ITokenizer RequireTokenizer() => Tokenizer ?? throw new InvalidOperationException("GenerateTextAsync needs an engine with a tokenizer.");
 
     private async ValueTask SendAsync(HostJob job, CancellationToken cancellationToken)
     {
@@ -173,9 +191,10 @@ public sealed class EngineHost : IAsyncDisposable
             job.Sequences = _engine.Add(job.Request);
             foreach (Sequence sequence in job.Sequences) _jobs.Add(sequence.Id, job);
         }
-        catch (ArgumentException refusal)
+        catch (Exception refusal)
         {
             job.Events.Writer.Complete(refusal);
+            if (refusal is not ArgumentException) throw; // not the request's fault: the engine is broken
         }
     }
 

@@ -18,6 +18,9 @@ public sealed record EngineOptions
     /// <summary>Memory for the KV cache in bytes; 1 GiB unless set. Not used when <see cref="KvBlocks"/> is set.</summary>
     public long KvMemoryBytes { get; init; } = 1L << 30;
 
+    /// <summary>Element type of the KV cache: F32, F16 or BF16. The narrower ones take half the memory and round keys and values.</summary>
+    public DType KvType { get; init; } = DType.F32;
+
     /// <summary>Most tokens of a sequence, prompt included; null takes the model's context length.</summary>
     public int? ContextLength { get; init; }
 
@@ -42,7 +45,9 @@ public sealed record EngineOptions
         Require(KvBlocks ?? 1, nameof(KvBlocks));
         Require(KvMemoryBytes, nameof(KvMemoryBytes));
         Require(QueueCapacity, nameof(QueueCapacity));
-        if (ContextLength is < 2) throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
+        if (!KvType.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {KvType}.", nameof(KvType));
+        if (ContextLength is < 2)
+            throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
     }
 
     /// <summary>
@@ -53,7 +58,8 @@ public sealed record EngineOptions
     {
         Validate();
         long blocks = KvBlocks ?? Math.Min(int.MaxValue / BlockSize, KvMemoryBytes / bytesPerBlock);
-        if (blocks < 1) throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
+        if (blocks < 1)
+            throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
 
         return new SchedulerOptions
         {

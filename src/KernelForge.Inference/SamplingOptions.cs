@@ -93,7 +93,7 @@ public sealed record SamplingOptions
         foreach ((int id, float bias) in LogitBias)
         {
             Require(id >= 0, nameof(LogitBias), "keyed by token ids that are not negative", id);
-            Require(!float.IsNaN(bias), nameof(LogitBias), "a number", bias);
+            Require(bias < float.PositiveInfinity, nameof(LogitBias), "finite or negative infinity", bias);
         }
     }
 

@@ -11,5 +11,12 @@ public static class Devices
 
     public static TheoryData<string> All => [.. Names];
 
+    /// <summary>CPU devices that must agree bit for bit: 1, 2 and 3 threads, every instruction set of this machine.</summary>
+    public static IEnumerable<CpuDeviceOptions> CpuVariants =>
+        from threads in (int[])[1, 2, 3]
+        from set in Enum.GetValues<CpuInstructionSet>()
+        where set <= CpuInstructionSets.Best
+        select new CpuDeviceOptions { Threads = threads, InstructionSet = set };
+
     public static Device Open(string name) => Opened[name].Value;
 }

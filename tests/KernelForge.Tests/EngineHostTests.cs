@@ -9,12 +9,17 @@ public class EngineHostTests
     [Fact]
     public async Task GenerateAsync_ManyConcurrentCallers_EachGetsWhatGenerateGives()
     {
-        Request[] requests = [.. Enumerable.Range(0, 60).Select(i => new Request([1, 2, 3, 4, 5, i], new SamplingOptions { MaxTokens = 1 + i % 40, N = 1 + i % 3, Temperature = i % 2 }))];
+        Request[] requests = 
+        [
+            .. Enumerable.Range(0, 60).Select(i => new Request(
+                [1, 2, 3, 4, 5, i], new SamplingOptions { MaxTokens = 1 + i % 40, N = 1 + i % 3, Temperature = i % 2 })),
+        ];
         using Engine engine = TestEngines.Create();
         IReadOnlyList<Completion> expected = engine.Generate(requests);
         await using var host = new EngineHost(TestEngines.Create(), queueCapacity: 4);
 
-        IReadOnlyList<Completion>[] actual = await Task.WhenAll(requests.Select(request => Task.Run(() => host.CompleteAsync(request)))).WaitAsync(_limit);
+        Task<IReadOnlyList<Completion>>[] callers = [.. requests.Select(request => Task.Run(() => host.CompleteAsync(request)))];
+        IReadOnlyList<Completion>[] actual = await Task.WhenAll(callers).WaitAsync(_limit);
 
         Assert.Equal(expected.Select(Describe), actual.SelectMany(completions => completions).Select(Describe));
         await host.StopAsync().WaitAsync(_limit);
@@ -32,6 +37,30 @@ public class EngineHostTests
 
         Assert.Equal((await host.CompleteAsync(request))[0].Text, text);
         Assert.NotEqual("", text);
+    }
+
+    [Fact]
+    public async Task GenerateTextAsync_PromptAsText_IsEncoded()
+    {
+        var sampling = new SamplingOptions { MaxTokens = 30, IgnoreEndToken = true };
+        await using var host = new EngineHost(TestEngines.Create());
+
+        string text = "";
+        await foreach (string piece in host.GenerateTextAsync("some text", sampling)) text += piece;
+
+        Assert.Equal((await host.CompleteAsync(new Request(TestEngines.Tokenizer.Encode("some text"), sampling)))[0].Text, text);
+    }
+
+    [Fact]
+    public async Task GenerateTextAsync_NoTokenizerOrSeveralSamples_Throws()
+    {
+        await using var silent = new EngineHost(TestEngines.Create(withText: false));
+        await using var host = new EngineHost(TestEngines.Create());
+        var three = new Request([1], new SamplingOptions { N = 3 });
+
+        await Assert.ThrowsAsync<InvalidOperationException>(
+            async () => await silent.GenerateTextAsync(TestEngines.Fixed(5, 1)).GetAsyncEnumerator().MoveNextAsync());
+        await Assert.ThrowsAsync<ArgumentException>(async () => await host.GenerateTextAsync(three).GetAsyncEnumerator().MoveNextAsync());
     }
 
     [Fact]
@@ -58,7 +87,8 @@ public class EngineHostTests
         using var gate = new Gate();
         await using var host = new EngineHost(TestEngines.Create(wrap: gate.Before));
         using var source = new CancellationTokenSource();
-        Task<IReadOnlyList<Completion>> other = host.CompleteAsync(TestEngines.Fixed(50, 4, 5)), cancelled = host.CompleteAsync(TestEngines.Fixed(100, 1, 2, 3), source.Token);
+        Task<IReadOnlyList<Completion>> other = host.CompleteAsync(TestEngines.Fixed(50, 4, 5));
+        Task<IReadOnlyList<Completion>> cancelled = host.CompleteAsync(TestEngines.Fixed(100, 1, 2, 3), source.Token);
         gate.Allow(3);
 
         await source.CancelAsync();
@@ -71,17 +101,43 @@ public class EngineHostTests
     }
 
     [Fact]
+    public async Task GenerateAsync_CancelledWhileQueued_NeverRuns()
+    {
+        using var gate = new Gate();
+        var secondStep = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Engine engine = TestEngines.Create(
+            TestEngines.Options with { MaxSequences = 1 },
+            inner => new ObservedRunner(gate.Before(inner), step => { if (step == 2) secondStep.SetResult(); }));
+        await using var host = new EngineHost(engine, queueCapacity: 1);
+        using var source = new CancellationTokenSource();
+        Task<IReadOnlyList<Completion>> running = host.CompleteAsync(TestEngines.Fixed(10, 1));
+        Task<IReadOnlyList<Completion>> waiting = host.CompleteAsync(TestEngines.Fixed(10, 2));
+        gate.Allow(2);
+        await secondStep.Task.WaitAsync(_limit);
+
+        Task<IReadOnlyList<Completion>> queued = host.CompleteAsync(TestEngines.Fixed(10, 3), source.Token);
+        await source.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => queued.WaitAsync(_limit));
+        gate.Allow(1000);
+
+        await Task.WhenAll(running, waiting, host.StopAsync()).WaitAsync(_limit);
+        Assert.Equal(20, host.Counters.OutputTokens);
+    }
+
+    [Fact]
     public async Task GenerateAsync_RunnerFails_EveryCallerGetsTheException()
     {
         using var gate = new Gate();
-        await using var host = new EngineHost(TestEngines.Create(wrap: inner => new ObservedRunner(gate.Before(inner), step => { if (step == 3) throw new TimeoutException("device"); })), queueCapacity: 2);
+        Engine engine = TestEngines.Create(wrap: inner => new ObservedRunner(gate.Before(inner), ObservedRunner.FailAt(3)));
+        await using var host = new EngineHost(engine, queueCapacity: 2);
         Task<IReadOnlyList<Completion>>[] callers = [.. Enumerable.Range(0, 20).Select(i => host.CompleteAsync(TestEngines.Fixed(50, i)))];
         gate.Allow(1000);
 
         foreach (Task<IReadOnlyList<Completion>> caller in callers)
         {
             Exception failure = await Assert.ThrowsAnyAsync<Exception>(() => caller.WaitAsync(_limit));
-            Assert.Equal("device", (failure as TimeoutException ?? failure.InnerException)!.Message); // those still at the door get it as the inner one
+            // Those still at the door get it as the inner exception.
+            Assert.Equal("device", (failure as TimeoutException ?? failure.InnerException)!.Message);
         }
         var late = await Assert.ThrowsAsync<InvalidOperationException>(() => host.CompleteAsync(TestEngines.Fixed(5, 1)).WaitAsync(_limit));
         Assert.IsType<TimeoutException>(late.InnerException);
@@ -93,7 +149,9 @@ public class EngineHostTests
     {
         await using var host = new EngineHost(TestEngines.Create());
 
-        Task<IReadOnlyList<Completion>> tooLong = host.CompleteAsync(new Request(new int[TestEngines.ContextLength])), outside = host.CompleteAsync(new Request([99])), good = host.CompleteAsync(TestEngines.Fixed(5, 1));
+        Task<IReadOnlyList<Completion>> tooLong = host.CompleteAsync(new Request(new int[TestEngines.ContextLength]));
+        Task<IReadOnlyList<Completion>> outside = host.CompleteAsync(new Request([99]));
+        Task<IReadOnlyList<Completion>> good = host.CompleteAsync(TestEngines.Fixed(5, 1));
 
         await Assert.ThrowsAsync<RequestTooLongException>(() => tooLong.WaitAsync(_limit));
         await Assert.ThrowsAsync<ArgumentException>(() => outside.WaitAsync(_limit));
@@ -105,7 +163,9 @@ public class EngineHostTests
     {
         int most = 0;
         Engine? engine = null;
-        engine = TestEngines.Create(TestEngines.Options with { MaxSequences = 1 }, inner => new ObservedRunner(inner, _ => most = Math.Max(most, engine!.Counters.Waiting)));
+        engine = TestEngines.Create(
+            TestEngines.Options with { MaxSequences = 1 },
+            inner => new ObservedRunner(inner, _ => most = Math.Max(most, engine!.Counters.Waiting)));
         await using var host = new EngineHost(engine, queueCapacity: 2);
 
         await Task.WhenAll(Enumerable.Range(0, 30).Select(i => host.CompleteAsync(TestEngines.Fixed(3, i)))).WaitAsync(_limit);
@@ -140,7 +200,8 @@ public class EngineHostTests
         gate.Allow(1000);
 
         await disposed.WaitAsync(_limit);
-        foreach (Task<IReadOnlyList<Completion>> caller in callers) Assert.Equal(FinishReason.Cancelled, (await caller.WaitAsync(_limit))[0].FinishReason);
+        foreach (Task<IReadOnlyList<Completion>> caller in callers)
+            Assert.Equal(FinishReason.Cancelled, (await caller.WaitAsync(_limit))[0].FinishReason);
         Assert.True(observed!.IsDisposed);
         Assert.Equal(0, host.Counters.Running);
     }

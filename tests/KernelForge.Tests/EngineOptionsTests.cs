@@ -22,7 +22,9 @@ public class EngineOptionsTests
     [Fact]
     public void ForModel_MemoryGiven_TakesAsManyBlocksAsFit()
     {
-        SchedulerOptions options = new EngineOptions { KvMemoryBytes = 1050, ContextLength = 64 }.ForModel(2048, [2], bytesPerBlock: 100, maxTokensPerStep: 3);
+        var engineOptions = new EngineOptions { KvMemoryBytes = 1050, ContextLength = 64 };
+
+        SchedulerOptions options = engineOptions.ForModel(2048, [2], bytesPerBlock: 100, maxTokensPerStep: 3);
 
         Assert.Equal((10, 64, 3), (options.BlockCount, options.ContextLength, options.MaxTokensPerStep));
         Assert.Throws<ArgumentException>(() => new EngineOptions { KvMemoryBytes = 99 }.ForModel(2048, [2], bytesPerBlock: 100, maxTokensPerStep: 1));

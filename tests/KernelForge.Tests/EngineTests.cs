@@ -8,11 +8,16 @@ public class EngineTests
     public void Generate_ManyRequests_GivesTokensAndTextInOrder(int maxTokensPerStep)
     {
         using Engine engine = TestEngines.Create(TestEngines.Options with { MaxTokensPerStep = maxTokensPerStep });
-        Request[] requests = [.. Enumerable.Range(0, 30).Select(i => new Request([1, 2, 3, 4, 5, i], new SamplingOptions { MaxTokens = 1 + i, N = 1 + i % 2, Temperature = i % 3 }))];
+        Request[] requests = 
+        [
+            .. Enumerable.Range(0, 30).Select(i => new Request(
+                [1, 2, 3, 4, 5, i], new SamplingOptions { MaxTokens = 1 + i, N = 1 + i % 2, Temperature = i % 3 })),
+        ];
 
         IReadOnlyList<Completion> completions = engine.Generate(requests);
 
-        Assert.Equal(requests.SelectMany(request => Enumerable.Repeat(request, request.Sampling.N)), completions.Select(completion => completion.Request));
+        Assert.Equal(
+            requests.SelectMany(request => Enumerable.Repeat(request, request.Sampling.N)), completions.Select(completion => completion.Request));
         foreach (Completion completion in completions)
         {
             List<int> expected = HashRunner.Expected(completion.Request, completion.SampleIndex, TestEngines.ContextLength);
@@ -32,7 +37,8 @@ public class EngineTests
         Request probe = TestEngines.Fixed(40, 9, 8, 7);
         int[] tokens = [.. HashRunner.Expected(probe, 0, TestEngines.ContextLength)];
         string text = TestEngines.Tokenizer.Decode(tokens), stop = text[10..14];
-        int kept = Enumerable.Range(1, tokens.Length).First(count => TestEngines.Tokenizer.Decode(tokens.AsSpan(0, count)).Contains(stop, StringComparison.Ordinal));
+        int kept = Enumerable.Range(1, tokens.Length)
+            .First(count => TestEngines.Tokenizer.Decode(tokens.AsSpan(0, count)).Contains(stop, StringComparison.Ordinal));
         using Engine engine = TestEngines.Create(TestEngines.Options with { MaxTokensPerStep = maxTokensPerStep });
         SamplingOptions sampling = probe.Sampling with { StopStrings = ["never", stop], IncludeStopString = include, LogProbs = 0 };
 
@@ -80,7 +86,9 @@ public class EngineTests
         string text = TestEngines.Tokenizer.Decode(HashRunner.Expected(probe, 0, TestEngines.ContextLength).ToArray());
         using Engine engine = TestEngines.Create();
 
-        Completion completion = engine.Generate([new Request(probe.PromptTokenIds, probe.Sampling with { MinTokens = 20, StopStrings = [text[..2]] })])[0];
+        SamplingOptions sampling = probe.Sampling with { MinTokens = 20, StopStrings = [text[..2]] };
+
+        Completion completion = engine.Generate([new Request(probe.PromptTokenIds, sampling)])[0];
 
         Assert.Equal((20, text), (completion.TokenIds.Count, completion.Text));
     }
@@ -92,7 +100,9 @@ public class EngineTests
         int stop = tokens.First(id => id is >= 5 and < 57), kept = Array.IndexOf(tokens, stop) + 1;
         using Engine engine = TestEngines.Create();
 
-        Completion completion = engine.Generate([new Request([9, 8, 7], new SamplingOptions { StopTokenIds = [stop], IncludeStopString = include })])[0];
+        var sampling = new SamplingOptions { StopTokenIds = [stop], IncludeStopString = include };
+
+        Completion completion = engine.Generate([new Request([9, 8, 7], sampling)])[0];
 
         Assert.Equal(tokens[..kept], completion.TokenIds);
         Assert.Equal(TestEngines.Tokenizer.Decode(tokens.AsSpan(0, include ? kept : kept - 1)), completion.Text);
@@ -132,7 +142,7 @@ public class EngineTests
     [Fact]
     public void Generate_RunnerFails_PassesItOnAndLeavesTheEngineIdle()
     {
-        using Engine engine = TestEngines.Create(wrap: runner => new ObservedRunner(runner, step => { if (step == 3) throw new TimeoutException("device"); }));
+        using Engine engine = TestEngines.Create(wrap: runner => new ObservedRunner(runner, ObservedRunner.FailAt(3)));
 
         Assert.Throws<TimeoutException>(() => engine.Generate([TestEngines.Fixed(50, 1)]));
 
@@ -157,7 +167,8 @@ public class EngineTests
         Assert.Contains("token id 61", Assert.Throws<ArgumentException>(() => engine.Add(new Request([1, 61]))).Message, StringComparison.Ordinal);
         Assert.Contains("token id -1", Assert.Throws<ArgumentException>(() => engine.Add(new Request([-1]))).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => engine.Add(new Request([1], new SamplingOptions { StopTokenIds = [61] })));
-        Assert.Throws<ArgumentException>(() => engine.Add(new Request([1], new SamplingOptions { LogitBias = new Dictionary<int, float> { [61] = 1 } })));
+        var bias = new Dictionary<int, float> { [61] = 1 };
+        Assert.Throws<ArgumentException>(() => engine.Add(new Request([1], new SamplingOptions { LogitBias = bias })));
         Assert.False(engine.HasWork);
     }
 

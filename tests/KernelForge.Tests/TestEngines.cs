@@ -22,7 +22,8 @@ internal static class TestEngines
     }
 
     /// <summary>A request that ends after exactly this many tokens.</summary>
-    public static Request Fixed(int maxTokens, params int[] prompt) => new(prompt, new SamplingOptions { MaxTokens = maxTokens, IgnoreEndToken = true });
+    public static Request Fixed(int maxTokens, params int[] prompt) =>
+        new(prompt, new SamplingOptions { MaxTokens = maxTokens, IgnoreEndToken = true });
 
     private static BpeTokenizer MakeTokenizer()
     {
@@ -50,6 +51,11 @@ internal sealed class ObservedRunner(IStepRunner inner, Action<int> beforeStep) 
     public bool IsDisposed { get; private set; }
 
     public int MaxTokensPerStep => inner.MaxTokensPerStep;
+
+    public static Action<int> FailAt(int failing) => step =>
+    {
+        if (step == failing) throw new TimeoutException("device");
+    };
 
     public StepResult Run(StepPlan plan)
     {

@@ -36,6 +36,21 @@ internal sealed class TinyModel : IDisposable
     /// <summary>Elements of a tensor as stored.</summary>
     public double[] Tensor(string name) => [.. _tensors[name].Values];
 
+    /// <summary>Adds a byte-level tokenizer whose ids are single characters: "!" is 2, the others follow in code order; 0 begins and 1 ends a text.</summary>
+    public void WriteTokenizer()
+    {
+        var vocabulary = new JsonObject { ["<s>"] = 0, ["</s>"] = 1 };
+        for (int id = 2; id < Vocabulary - 1; id++) vocabulary[((char)('!' + id - 2)).ToString()] = id;
+        vocabulary["Ġ"] = Vocabulary - 1; // a space, as byte-level vocabularies write it
+        File.WriteAllText(Path.Combine(Folder, "tokenizer.json"), new JsonObject
+        {
+            ["added_tokens"] = new JsonArray(SpecialToken("<s>", 0), SpecialToken("</s>", 1)),
+            ["pre_tokenizer"] = JsonNode.Parse("""{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}"""),
+            ["decoder"] = JsonNode.Parse("""{"type":"ByteLevel"}"""),
+            ["model"] = new JsonObject { ["type"] = "BPE", ["vocab"] = vocabulary, ["merges"] = new JsonArray() },
+        }.ToJsonString());
+    }
+
     public void Dispose() => Directory.Delete(Folder, recursive: true);
 
     public void WriteConfig(JsonObject config) => File.WriteAllText(Path.Combine(Folder, "config.json"), config.ToJsonString());
@@ -103,6 +118,8 @@ internal sealed class TinyModel : IDisposable
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)text.Length);
         File.WriteAllBytes(path, [.. length, .. text, .. data.ToArray()]);
     }
+
+    private static JsonObject SpecialToken(string text, int id) => new() { ["id"] = id, ["content"] = text, ["special"] = true };
 
     private void AddTensors(string family, JsonObject config)
     {

@@ -109,14 +109,21 @@ public sealed partial class Scheduler
 
     private void PlanDecodes()
     {
-        SelectDecodes();
+        int decodes = SelectDecodes();
+        int drafts = Math.Max(0, _budget - decodes); // what is left when every decode has its one token
+        if (decodes < _running.Count || _counters.Waiting > 0) drafts /= 2; // prompts get the other half
+
         for (int i = 0; i < _running.Count && _budget > 0; i++)
         {
-            if (_chosen[i] && !TryPlanDecode(_running[i])) break;
+            if (!_chosen[i]) continue;
+            int tokens = PlanDecode(_running[i], 1 + Math.Min(drafts, _options.MaxTokensPerStep - 1));
+            if (tokens == 0) break;
+            drafts -= tokens - 1;
         }
     }
 
-    private void SelectDecodes()
+    /// <summary>Asks the policy which sequences step and returns how many.</summary>
+    private int SelectDecodes()
     {
         int count = _running.Count, decodes = 0;
         if (_chosen.Length < count)
@@ -133,24 +140,30 @@ public sealed partial class Scheduler
         chosen.Clear();
         _options.Decodes.Choose(_contextLengths.AsSpan(0, decodes), chosen);
         if (!chosen.Contains(true)) chosen.Fill(true);
+        int selected = chosen.Count(true);
 
         // Spread the answers from the decoding sequences to all running ones, from the end: an answer never moves down.
         for (int i = count - 1; i >= 0; i--) _chosen[i] = IsDecoding(_running[i]) && _chosen[--decodes];
+        return selected;
     }
 
-    /// <summary>Preempts the latest arrivals until there is a slot; false when that was the sequence itself.</summary>
-    private bool TryPlanDecode(Sequence sequence)
+    /// <summary>
+    /// Gives the sequence a row of up to so many tokens and returns how many it may gain. Preempts the latest arrivals until there is a
+    /// slot for one; 0 when that was the sequence itself.
+    /// </summary>
+    private int PlanDecode(Sequence sequence, int mostTokens)
     {
-        int wanted = Math.Min(Math.Min(_options.MaxTokensPerStep, _budget), sequence.MaxLength - sequence.Length);
+        int wanted = Math.Min(mostTokens, sequence.MaxLength - sequence.Length);
         int slots;
         while ((slots = _kv.Grow(sequence, sequence.Length + wanted - 1)) < sequence.Length)
         {
             Sequence latest = _running[^1];
             Preempt(latest);
-            if (latest == sequence) return false;
+            if (latest == sequence) return 0;
         }
-        AddRow(sequence, 1, Math.Min(wanted, slots - sequence.Length + 1));
-        return true;
+        int tokens = Math.Min(wanted, slots - sequence.Length + 1);
+        AddRow(sequence, 1, tokens);
+        return tokens;
     }
 
     private void PlanPrefills()
@@ -263,7 +276,10 @@ public sealed partial class Scheduler
     {
         int prompt = request.PromptTokenIds.Length, context = _options.ContextLength;
         if (prompt >= context)
-            throw new RequestTooLongException($"The prompt has {prompt} tokens; the context length of {context} must leave room for one more.", prompt, context - 1);
+        {
+            throw new RequestTooLongException(
+                $"The prompt has {prompt} tokens; the context length of {context} must leave room for one more.", prompt, context - 1);
+        }
 
         int limit = (int)Math.Min(context, prompt + (long)request.Sampling.MaxTokens);
         int room = (int)Math.Min(int.MaxValue, (long)_options.BlockCount * _options.BlockSize + 1); // the last token needs no KV

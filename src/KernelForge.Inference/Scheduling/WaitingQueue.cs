@@ -24,7 +24,7 @@ internal sealed class WaitingQueue
     {
         if (_head == 0) MakeRoom();
         int place = _head--;
-        for (; place < _tail && _items[place]!.Preempted && Compare(_items[place]!, sequence) < 0; place++) _items[place - 1] = _items[place];
+        for (; place < _tail && Compare(_items[place]!, sequence) < 0; place++) _items[place - 1] = _items[place];
         _items[place - 1] = sequence;
     }
 

@@ -20,31 +20,39 @@ internal readonly unsafe struct AttentionTile<TLanes>(KvLayer cache, int kvHead,
     /// <summary>Numbers of memory that a tile takes.</summary>
     public static int Length(int paddedDim) => 2 * AddressLength + 2 * TileSize * paddedDim;
 
+    private float* Copies => memory + 2 * AddressLength;
+
     /// <summary>Makes the positions start .. min(start + 64, end) - 1 of the sequence with this block table available. Nothing else is read.</summary>
     public void Load(ReadOnlySpan<int> blocks, int start, int end)
     {
-        int count = Math.Min(TileSize, end - start);
-        for (int j = 0; j < count; j++)
+        int count = Math.Min(TileSize, end - start), blockSize = cache.Format.BlockSize, run;
+        for (int j = 0; j < count; j += run)
         {
-            (int index, int offset) = Math.DivRem(start + j, cache.Format.BlockSize);
-            Keys[j] = Row(cache.KeyRow(blocks[index], kvHead) + offset, 2 * j);
-            Values[j] = Row(cache.ValueRow(blocks[index], kvHead) + offset, 2 * j + 1);
+            (int index, int offset) = Math.DivRem(start + j, blockSize);
+            run = Math.Min(blockSize - offset, count - j);
+            LoadRun(cache.KeyRow(blocks[index], kvHead) + offset, run, Keys + j, Copies + j * paddedDim);
+            LoadRun(cache.ValueRow(blocks[index], kvHead) + offset, run, Values + j, Copies + (TileSize + j) * paddedDim);
         }
 
         new Span<nint>(Keys + count, TileSize - count).Fill((nint)Keys[0]);
         new Span<nint>(Values + count, TileSize - count).Fill((nint)Values[0]);
     }
 
-    /// <summary>Address of a row of the cache, or of its copy number <paramref name="copy"/>.</summary>
-    private float* Row(int row, int copy)
+    /// <summary>Addresses of rows of the cache that follow each other, or of their widened copies.</summary>
+    private void LoadRun(int firstRow, int rows, float** addresses, float* copies)
     {
-        nint source = cache.Data.RowAddress(row);
+        nint source = cache.Data.RowAddress(firstRow);
         DType type = cache.Format.DType;
         int headDim = cache.Format.HeadDim;
-        if (type == DType.F32 && headDim == paddedDim) return (float*)source;
+        bool isWhole = headDim == paddedDim;
+        if (isWhole && type == DType.F32) copies = (float*)source;
+        else if (isWhole) Elements.Widen<TLanes>(source, type, copies, rows * headDim);
+        else
+        {
+            for (int row = 0; row < rows; row++)
+                Elements.Widen<TLanes>(source + (nint)row * headDim * type.Size(), type, copies + row * paddedDim, headDim);
+        }
 
-        float* widened = memory + 2 * AddressLength + copy * paddedDim;
-        for (int i = 0; i < headDim; i += Lanes.Count) TLanes.Store(Elements.Load<TLanes>(source, type, i, headDim), widened + i);
-        return widened;
+        for (int row = 0; row < rows; row++) addresses[row] = copies + row * paddedDim;
     }
 }

@@ -2,7 +2,7 @@ namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
 {
-    private const long ProductsPerPart = 64 * 1024; // fewer take less time than waking a thread
+    private const long ProductsPerPart = 128 * 1024; // some microseconds; less is done before another thread has started
 
     protected override void MatMulCore(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
     {

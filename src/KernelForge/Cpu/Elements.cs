@@ -47,6 +47,22 @@ internal static unsafe class Elements
         for (int i = 0; i < length; i += Lanes.Count) Store(Load<TLanes>(source, from, i, length), destination, to, i, length);
     }
 
+    /// <summary>Copies elements to F32; zero behind the end, up to a multiple of sixteen.</summary>
+    public static void Widen<TLanes>(nint source, DType from, float* destination, int length) where TLanes : struct, ILanes<TLanes>
+    {
+        int i = 0, whole = length - Lanes.Count;
+        if (from == DType.F16)
+        {
+            for (; i <= whole; i += Lanes.Count) TLanes.Store(TLanes.LoadF16((ushort*)source + i), destination + i);
+        }
+        else if (from == DType.BF16)
+        {
+            for (; i <= whole; i += Lanes.Count) TLanes.Store(TLanes.LoadBF16((ushort*)source + i), destination + i);
+        }
+
+        for (; i < length; i += Lanes.Count) TLanes.Store(Load<TLanes>(source, from, i, length), destination + i);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static TLanes LoadTail<TLanes>(nint row, DType type, int index, int count) where TLanes : struct, ILanes<TLanes>
     {

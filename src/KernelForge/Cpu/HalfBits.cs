@@ -6,8 +6,11 @@ internal static class HalfBits
     /// <summary>2^112: moves the exponent of an F16 number, put into F32 fields as it is, to where F32 has it. Exact for subnormal numbers too.</summary>
     public const float Rebias = 5.192296858534828e33f;
 
-    /// <summary>F16 bits of 65504.</summary>
-    public const uint LargestFinite = 0x7BFF;
+    /// <summary>Where sign, exponent and fraction of a sign-extended F16 number are after a shift by the 13 places that F32 has more of fraction.</summary>
+    public const int SignAndMagnitude = unchecked((int)0x8FFFE000);
+
+    /// <summary>The exponent of F16 infinity and NaN after that shift.</summary>
+    public const int Infinity = 31 << 23;
 
     /// <summary>F32 bits of infinity.</summary>
     public const uint WideInfinity = 0x7F800000;

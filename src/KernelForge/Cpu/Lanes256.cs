@@ -152,11 +152,10 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> WidenF16(Vector128<ushort> halves)
     {
-        Vector256<uint> wide = Avx2.ConvertToVector256Int32(halves).AsUInt32();
-        Vector256<uint> magnitude = wide & Vector256.Create(0x7FFFu);
-        Vector256<uint> value = ((magnitude << 13).AsSingle() * Vector256.Create(HalfBits.Rebias)).AsUInt32();
-        value |= Vector256.GreaterThan(magnitude.AsInt32(), Vector256.Create((int)HalfBits.LargestFinite)).AsUInt32() & Vector256.Create(HalfBits.WideInfinity);
-        return (value | ((wide & Vector256.Create(0x8000u)) << 16)).AsSingle();
+        Vector256<int> shifted = (Avx2.ConvertToVector256Int32(halves.AsInt16()) << 13) & Vector256.Create(HalfBits.SignAndMagnitude);
+        Vector256<int> infinite = Vector256.Create(HalfBits.Infinity), special = Vector256.Equals(shifted & infinite, infinite);
+        Vector256<float> value = shifted.AsSingle() * Vector256.Create(HalfBits.Rebias);
+        return value | (special & Vector256.Create(HalfBits.WideInfinity).AsInt32()).AsSingle();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

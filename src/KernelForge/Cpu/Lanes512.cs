@@ -19,11 +19,10 @@ internal readonly unsafe struct Lanes512(Vector512<float> vector) : ILanes<Lanes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 LoadF16(ushort* source)
     {
-        Vector512<uint> wide = Avx512F.ConvertToVector512UInt32(Vector256.Load(source));
-        Vector512<uint> magnitude = wide & Vector512.Create(0x7FFFu);
-        Vector512<uint> value = ((magnitude << 13).AsSingle() * Vector512.Create(HalfBits.Rebias)).AsUInt32();
-        value |= Vector512.GreaterThan(magnitude, Vector512.Create(HalfBits.LargestFinite)) & Vector512.Create(HalfBits.WideInfinity);
-        return new((value | ((wide & Vector512.Create(0x8000u)) << 16)).AsSingle());
+        Vector512<int> shifted = (Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)) << 13) & Vector512.Create(HalfBits.SignAndMagnitude);
+        Vector512<int> infinite = Vector512.Create(HalfBits.Infinity), special = Vector512.Equals(shifted & infinite, infinite);
+        Vector512<float> value = shifted.AsSingle() * Vector512.Create(HalfBits.Rebias);
+        return new(value | (special & Vector512.Create(HalfBits.WideInfinity).AsInt32()).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

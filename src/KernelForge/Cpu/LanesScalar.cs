@@ -3,15 +3,14 @@ using System.Runtime.CompilerServices;
 namespace KernelForge.Cpu;
 
 /// <summary>Sixteen lanes one after the other, for processors without the vector instructions; also the plain statement of what the vectors do.</summary>
-[InlineArray(Lanes.Count)]
 internal unsafe struct LanesScalar : ILanes<LanesScalar>
 {
-    private float lane;
+    private fixed float lane[Lanes.Count];
 
     public static LanesScalar Fill(float value)
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result[i] = value;
+        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = value;
         return result;
     }
 
@@ -20,14 +19,14 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
     public static LanesScalar LoadF16(ushort* source)
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result[i] = (float)BitConverter.UInt16BitsToHalf(source[i]);
+        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = (float)BitConverter.UInt16BitsToHalf(source[i]);
         return result;
     }
 
     public static LanesScalar LoadBF16(ushort* source)
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result[i] = BFloat16.FromBits(source[i]);
+        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = BFloat16.FromBits(source[i]);
         return result;
     }
 
@@ -35,53 +34,53 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static void StoreF16(LanesScalar value, ushort* destination)
     {
-        for (int i = 0; i < Lanes.Count; i++) destination[i] = BitConverter.HalfToUInt16Bits((Half)value[i]);
+        for (int i = 0; i < Lanes.Count; i++) destination[i] = BitConverter.HalfToUInt16Bits((Half)value.lane[i]);
     }
 
     public static void StoreBF16(LanesScalar value, ushort* destination)
     {
-        for (int i = 0; i < Lanes.Count; i++) destination[i] = ((BFloat16)value[i]).ToBits();
+        for (int i = 0; i < Lanes.Count; i++) destination[i] = ((BFloat16)value.lane[i]).ToBits();
     }
 
     public static LanesScalar operator +(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left[i] += right[i];
+        for (int i = 0; i < Lanes.Count; i++) left.lane[i] += right.lane[i];
         return left;
     }
 
     public static LanesScalar operator -(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left[i] -= right[i];
+        for (int i = 0; i < Lanes.Count; i++) left.lane[i] -= right.lane[i];
         return left;
     }
 
     public static LanesScalar operator *(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left[i] *= right[i];
+        for (int i = 0; i < Lanes.Count; i++) left.lane[i] *= right.lane[i];
         return left;
     }
 
     public static LanesScalar operator /(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left[i] /= right[i];
+        for (int i = 0; i < Lanes.Count; i++) left.lane[i] /= right.lane[i];
         return left;
     }
 
     public static LanesScalar FusedMultiplyAdd(LanesScalar a, LanesScalar b, LanesScalar c)
     {
-        for (int i = 0; i < Lanes.Count; i++) c[i] = MathF.FusedMultiplyAdd(a[i], b[i], c[i]);
+        for (int i = 0; i < Lanes.Count; i++) c.lane[i] = MathF.FusedMultiplyAdd(a.lane[i], b.lane[i], c.lane[i]);
         return c;
     }
 
     public static LanesScalar Max(LanesScalar a, LanesScalar b)
     {
-        for (int i = 0; i < Lanes.Count; i++) b[i] = a[i] > b[i] ? a[i] : b[i];
+        for (int i = 0; i < Lanes.Count; i++) b.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
         return b;
     }
 
     public static LanesScalar Min(LanesScalar a, LanesScalar b)
     {
-        for (int i = 0; i < Lanes.Count; i++) b[i] = a[i] < b[i] ? a[i] : b[i];
+        for (int i = 0; i < Lanes.Count; i++) b.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
         return b;
     }
 
@@ -89,8 +88,8 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
     {
         for (int i = 0; i < Lanes.Count; i++)
         {
-            int whole = (int)exponent[i], half = whole >> 1;
-            value[i] = value[i] * PowerOfTwo(half) * PowerOfTwo(whole - half);
+            int whole = (int)exponent.lane[i], half = whole >> 1;
+            value.lane[i] = value.lane[i] * PowerOfTwo(half) * PowerOfTwo(whole - half);
         }
 
         return value;
@@ -101,9 +100,9 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         exponent = default;
         for (int i = 0; i < Lanes.Count; i++)
         {
-            uint bits = BitConverter.SingleToUInt32Bits(value[i]);
-            exponent[i] = (int)(bits >> 23) - 127;
-            value[i] = BitConverter.UInt32BitsToSingle((bits & 0x007FFFFF) | 0x3F800000);
+            uint bits = BitConverter.SingleToUInt32Bits(value.lane[i]);
+            exponent.lane[i] = (int)(bits >> 23) - 127;
+            value.lane[i] = BitConverter.UInt32BitsToSingle((bits & 0x007FFFFF) | 0x3F800000);
         }
 
         return value;
@@ -111,35 +110,35 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar First(LanesScalar value, int count, float rest)
     {
-        for (int i = Math.Max(count, 0); i < Lanes.Count; i++) value[i] = rest;
+        for (int i = Math.Max(count, 0); i < Lanes.Count; i++) value.lane[i] = rest;
         return value;
     }
 
     public static uint GreaterOrEqual(LanesScalar a, LanesScalar b)
     {
         uint mask = 0;
-        for (int i = 0; i < Lanes.Count; i++) mask |= (a[i] >= b[i] ? 1u : 0u) << i;
+        for (int i = 0; i < Lanes.Count; i++) mask |= (a.lane[i] >= b.lane[i] ? 1u : 0u) << i;
         return mask;
     }
 
     public static LanesScalar SelectLess(LanesScalar left, LanesScalar right, LanesScalar a, LanesScalar b)
     {
-        for (int i = 0; i < Lanes.Count; i++) b[i] = left[i] < right[i] ? a[i] : b[i];
+        for (int i = 0; i < Lanes.Count; i++) b.lane[i] = left.lane[i] < right.lane[i] ? a.lane[i] : b.lane[i];
         return b;
     }
 
     public static float Sum(LanesScalar value)
     {
         for (int step = Lanes.Count / 2; step > 0; step /= 2)
-            for (int i = 0; i < step; i++) value[i] += value[i + step];
-        return value[0];
+            for (int i = 0; i < step; i++) value.lane[i] += value.lane[i + step];
+        return value.lane[0];
     }
 
     public static float Largest(LanesScalar value)
     {
         for (int step = Lanes.Count / 2; step > 0; step /= 2)
-            for (int i = 0; i < step; i++) value[i] = value[i] > value[i + step] ? value[i] : value[i + step];
-        return value[0];
+            for (int i = 0; i < step; i++) value.lane[i] = value.lane[i] > value.lane[i + step] ? value.lane[i] : value.lane[i + step];
+        return value.lane[0];
     }
 
     public static LanesScalar HalfSums(LanesScalar v0, LanesScalar v1, LanesScalar v2, LanesScalar v3)
@@ -147,10 +146,10 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         LanesScalar result = default;
         for (int i = 0; i < 4; i++)
         {
-            result[i] = v0[i] + v0[i + 8] + (v0[i + 4] + v0[i + 12]);
-            result[4 + i] = v1[i] + v1[i + 8] + (v1[i + 4] + v1[i + 12]);
-            result[8 + i] = v2[i] + v2[i + 8] + (v2[i + 4] + v2[i + 12]);
-            result[12 + i] = v3[i] + v3[i + 8] + (v3[i + 4] + v3[i + 12]);
+            result.lane[i] = v0.lane[i] + v0.lane[i + 8] + (v0.lane[i + 4] + v0.lane[i + 12]);
+            result.lane[4 + i] = v1.lane[i] + v1.lane[i + 8] + (v1.lane[i + 4] + v1.lane[i + 12]);
+            result.lane[8 + i] = v2.lane[i] + v2.lane[i + 8] + (v2.lane[i + 4] + v2.lane[i + 12]);
+            result.lane[12 + i] = v3.lane[i] + v3.lane[i + 8] + (v3.lane[i + 4] + v3.lane[i + 12]);
         }
 
         return result;
@@ -161,10 +160,10 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         LanesScalar result = default;
         for (int k = 0; k < Lanes.Count; k += 4)
         {
-            result[k] = h0[k] + h0[k + 2] + (h0[k + 1] + h0[k + 3]);
-            result[k + 1] = h1[k] + h1[k + 2] + (h1[k + 1] + h1[k + 3]);
-            result[k + 2] = h2[k] + h2[k + 2] + (h2[k + 1] + h2[k + 3]);
-            result[k + 3] = h3[k] + h3[k + 2] + (h3[k + 1] + h3[k + 3]);
+            result.lane[k] = h0.lane[k] + h0.lane[k + 2] + (h0.lane[k + 1] + h0.lane[k + 3]);
+            result.lane[k + 1] = h1.lane[k] + h1.lane[k + 2] + (h1.lane[k + 1] + h1.lane[k + 3]);
+            result.lane[k + 2] = h2.lane[k] + h2.lane[k + 2] + (h2.lane[k + 1] + h2.lane[k + 3]);
+            result.lane[k + 3] = h3.lane[k] + h3.lane[k + 2] + (h3.lane[k + 1] + h3.lane[k + 3]);
         }
 
         return result;

@@ -4,9 +4,9 @@ using System.Runtime.Intrinsics;
 namespace KernelForge.Cpu;
 
 /// <summary>
-/// A matrix product cut into blocks of rows by panels of <see cref="IMatMulTile.Columns"/> weight rows. A thread takes a run of panels;
-/// it holds its rows of x as F32 in scratch (second-level cache), and a panel of weights, widened, in the first level.
-/// Few rows read the weights where they lie.
+/// A matrix product cut into blocks of rows by panels of <see cref="IMatMulTile.Columns"/> weight rows. A thread takes a run of panels.
+/// It holds its rows of x as F32 in scratch, sized for the second-level cache, and passes them by one panel after the other, which stays in the first level.
+/// Weights are read where they lie, except incomplete panels and steps, which are filled up with zeros, and F16 for many rows.
 /// </summary>
 /// <typeparam name="TTile">The inner loop.</typeparam>
 /// <typeparam name="T">Element of the weights.</typeparam>
@@ -100,20 +100,27 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
         {
             int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
             T* source = weights + firstColumn * weightStride + start;
-            bool readsInPlace = count <= TTile.Rows && length == padded && firstColumn + IMatMulTile.Columns <= columns;
-            if (readsInPlace)
+            bool isWhole = length == padded && firstColumn + IMatMulTile.Columns <= columns;
+            bool costsMoreToWiden = typeof(T) == typeof(Half) && count > TTile.Rows; // a dozen instructions; BF16 takes two, which is less than to store it
+            if (isWhole && !costsMoreToWiden)
             {
-                TTile.AddChunk(count, packedX, source, weightStride, length, totals, StripColumns, isFirst: start == 0);
+                AddChunk(count, packedX, source, weightStride, padded, totals, isFirst: start == 0);
             }
             else
             {
                 PackPanel(source, Math.Min(IMatMulTile.Columns, columns - firstColumn), length, padded, buffers.Weights);
-                for (int row = 0; row < count; row += TTile.Rows)
-                    TTile.AddChunk(Math.Min(TTile.Rows, count - row), packedX + (nint)row * padded, buffers.Weights, padded, padded,
-                        totals + row * StripColumns, StripColumns, isFirst: start == 0);
+                AddChunk(count, packedX, buffers.Weights, padded, padded, totals, isFirst: start == 0);
             }
             packedX += (nint)count * padded;
         }
+    }
+
+    private static void AddChunk<TWeight>(int count, float* packedX, TWeight* panel, nint stride, int length, float* totals, bool isFirst)
+        where TWeight : unmanaged
+    {
+        for (int row = 0; row < count; row += TTile.Rows)
+            TTile.AddChunk(Math.Min(TTile.Rows, count - row), packedX + (nint)row * length, panel, stride, length,
+                totals + row * StripColumns, StripColumns, isFirst);
     }
 
     private void PackPanel(T* source, int count, int length, int padded, float* packed)

@@ -36,8 +36,7 @@ internal static class SamplingFilter
     private static ulong LastOfMass<TLanes>(in ScaledLogits<TLanes> logits, Span<ulong> keys, float topP) where TLanes : struct, ILanes<TLanes>
     {
         double target = topP * logits.SumOfExp();
-        float lowest = -2;
-        while (lowest > -128 && logits.SumOfExp(lowest) < target) lowest *= 2;
+        float lowest = LowestScore(logits, target);
         while (true)
         {
             Span<ulong> collected = keys[..logits.Collect(lowest, keys)];
@@ -47,5 +46,20 @@ internal static class SamplingFilter
             if (float.IsNegativeInfinity(lowest)) return collected[^1]; // the sums differ in the order of their terms: all it is
             lowest = float.NegativeInfinity;
         }
+    }
+
+    /// <summary>A score, not far below the highest possible one, that tokens with at least the target's mass are not below.</summary>
+    private static float LowestScore<TLanes>(in ScaledLogits<TLanes> logits, double target) where TLanes : struct, ILanes<TLanes>
+    {
+        float enough = -2, tooHigh = 0;
+        while (enough > -128 && logits.SumOfExp(enough) < target) (enough, tooHigh) = (2 * enough, enough);
+        for (int i = 0; i < 3; i++)
+        {
+            float middle = (enough + tooHigh) / 2;
+            if (logits.SumOfExp(middle) < target) tooHigh = middle;
+            else enough = middle;
+        }
+
+        return enough;
     }
 }

@@ -111,6 +111,7 @@ public unsafe class CpuThreadsTests
         threads.Dispose();
         threads.Dispose();
         var work = new Counting(new int[2]);
+        Assert.Throws<ObjectDisposedException>(() => threads.Run(ref work, 1));
         Assert.Throws<ObjectDisposedException>(() => threads.Run(ref work, 2));
     }
 

@@ -6,8 +6,13 @@ internal sealed class ModelRun : IDisposable
     private readonly ModelRunner _runner;
 
     public ModelRun(TinyModel tiny, SchedulerOptions options, Device? device = null, DType kvType = DType.F32)
+        : this(tiny.Folder, options, device, kvType)
     {
-        Transformer model = Transformer.Load(device ?? Device.Cpu, tiny.Folder);
+    }
+
+    public ModelRun(string folder, SchedulerOptions options, Device? device = null, DType kvType = DType.F32)
+    {
+        Transformer model = Transformer.Load(device ?? Device.Cpu, folder);
         var format = new KvFormat(options.BlockSize, model.Config.KvHeads, model.Config.HeadDim, kvType);
         var cache = new KvCache(model.Device, model.Config.Layers, format, options.BlockCount);
         _runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences);

@@ -34,7 +34,7 @@ internal sealed class SchedulerRun
         StepPlan plan = Scheduler.Plan();
         CheckPlan(plan);
         if (Scheduler.Counters.Preemptions > preemptions)
-            Assert.True(running.IsSupersetOf(_live.Where(sequence => sequence.Status == SequenceStatus.Running)), "A step admits after it preempted.");
+            Assert.DoesNotContain(_live, sequence => sequence.Status == SequenceStatus.Running && !running.Contains(sequence));
         CheckState();
         Scheduler.Commit(plan, Runner.Run(plan));
         CheckState();
@@ -67,7 +67,8 @@ internal sealed class SchedulerRun
             Assert.InRange(row.Length, 1, row.Sequence.Length - row.Start);
             Assert.Equal(row.Start + row.Length == row.Sequence.Length, row.Samples);
             Assert.InRange(row.MaxTokens, 0, Math.Min(options.MaxTokensPerStep, row.Sequence.MaxLength - row.Sequence.Length));
-            Assert.True(row.Start + row.Length + Math.Max(row.MaxTokens - 1, 0) <= row.Sequence.Table.Count * options.BlockSize, "A slot is missing.");
+            int slots = row.Start + row.Length + Math.Max(row.MaxTokens - 1, 0);
+            Assert.InRange(slots, 1, row.Sequence.Table.Count * options.BlockSize);
         }
         Assert.InRange(cost, 0, options.TokenBudget);
         Assert.InRange(Scheduler.Counters.Running, 0, options.MaxSequences);

@@ -19,6 +19,21 @@ public class SchedulerTests
     }
 
     [Fact]
+    public void Plan_DraftsDoNotFitTheBudget_EveryDecodeKeepsItsTokenAndPromptsTheirHalf()
+    {
+        var run = new SchedulerRun(_ample with { TokenBudget = 12, MaxTokensPerStep = 4 });
+        for (int i = 0; i < 4; i++) run.Add(Prompt(3, from: 100 * i, maxTokens: 20));
+        run.Step();
+
+        // 4 decodes leave 8: all of it for drafts, or half of it when a prompt wants to be computed.
+        Assert.Equal([4, 4, 3, 1], run.Step().Rows.ToArray().Select(row => row.MaxTokens));
+        run.Add(Prompt(30, from: 1000));
+        StepPlan mixed = run.Step();
+        Assert.Equal([4, 2, 1, 1, 0], mixed.Rows.ToArray().Select(row => row.MaxTokens));
+        Assert.Equal(4, mixed.Rows[^1].Length);
+    }
+
+    [Fact]
     public void Plan_WithoutACommit_PlansTheSameAgain()
     {
         var run = new SchedulerRun(_ample with { TokenBudget = 7 });
@@ -101,7 +116,10 @@ public class SchedulerTests
     public void Plan_BlocksRunOut_PreemptsTheLatestArrivalToTheFrontOfTheQueue()
     {
         // Three prompts of one block each, four blocks: the second token of the first takes the fourth, the third sequence must go.
-        var run = new SchedulerRun(_ample with { BlockCount = 4, TokenBudget = 12, Admission = new AggressiveAdmission(), PrefixCache = false, MaxSequences = 3 });
+        var run = new SchedulerRun(_ample with
+        {
+            BlockCount = 4, TokenBudget = 12, Admission = new AggressiveAdmission(), PrefixCache = false, MaxSequences = 3,
+        });
         for (int i = 0; i < 4; i++) run.Add(Prompt(4, from: 100 * i, maxTokens: i == 0 ? 3 : 5));
         Assert.Equal([(0, 0, 4, true), (1, 0, 4, true), (2, 0, 4, true)], Rows(run.Step()));
 
@@ -118,7 +136,10 @@ public class SchedulerTests
     [Theory, InlineData(true), InlineData(false)]
     public void Plan_PolicyThatAlwaysAdmits_PreemptsAndStillComesToAnEnd(bool prefixCache)
     {
-        var run = new SchedulerRun(_ample with { BlockCount = 8, TokenBudget = 16, Admission = new AdmitEverything(), PrefixCache = prefixCache, EndTokenIds = [HashRunner.EndToken] });
+        var run = new SchedulerRun(_ample with
+        {
+            BlockCount = 8, TokenBudget = 16, Admission = new AdmitEverything(), PrefixCache = prefixCache, EndTokenIds = [HashRunner.EndToken],
+        });
         for (int i = 0; i < 8; i++) run.Add(Prompt(5 + i, from: 100 * (i % 3), maxTokens: 14));
 
         run.Finish();
@@ -207,7 +228,8 @@ public class SchedulerTests
         StepPlan plan = scheduler.Plan();
         var result = new StepResult();
 
-        Assert.Contains("gain 1 to 1", Assert.Throws<InvalidOperationException>(() => scheduler.Commit(plan, result)).Message, StringComparison.Ordinal);
+        var none = Assert.Throws<InvalidOperationException>(() => scheduler.Commit(plan, result));
+        Assert.Contains("gain 1 to 1", none.Message, StringComparison.Ordinal);
         result.Add(0, 1);
         result.Add(0, 2);
         Assert.Throws<InvalidOperationException>(() => scheduler.Commit(plan, result));
@@ -245,6 +267,24 @@ public class SchedulerTests
         var tooMuch = Assert.Throws<RequestTooLongException>(() => scheduler.Add(Prompt(8, from: 0, maxTokens: 14)));
         Assert.Equal((22, 21), (tooMuch.Tokens, tooMuch.Limit));
         scheduler.Add(Prompt(8, from: 0, maxTokens: 13));
+    }
+
+    [Fact]
+    public void Constructor_OptionOutOfRange_ThrowsNamingIt()
+    {
+        (SchedulerOptions Options, string Name)[] cases =
+        [
+            (_ample with { BlockCount = 0 }, "BlockCount"), (_ample with { BlockSize = 0 }, "BlockSize"),
+            (_ample with { TokenBudget = 0 }, "TokenBudget"),
+            (_ample with { MaxSequences = 0 }, "MaxSequences"), (_ample with { MaxTokensPerStep = 0 }, "MaxTokensPerStep"),
+            (_ample with { ContextLength = 1 }, "ContextLength"),
+        ];
+
+        foreach ((SchedulerOptions options, string name) in cases)
+        {
+            var refusal = Assert.Throws<ArgumentException>(() => new Scheduler(options));
+            Assert.Contains($"SchedulerOptions.{name} must be", refusal.Message, StringComparison.Ordinal);
+        }
     }
 
     [Fact]
@@ -289,7 +329,8 @@ public class SchedulerTests
             if (random.Next(3) == 0 && run.Scheduler.Counters.Waiting < 12)
             {
                 int[] tokens = [.. Tokens(8 * random.Next(4), 0), .. Tokens(random.Next(1, 30), random.Next(3) * 100)];
-                run.Add(new Request(tokens, new SamplingOptions { MaxTokens = random.Next(1, 40), N = random.Next(8) == 0 ? 3 : 1, Temperature = random.Next(2) }));
+                int samples = random.Next(8) == 0 ? 3 : 1;
+                run.Add(new Request(tokens, new SamplingOptions { MaxTokens = random.Next(1, 40), N = samples, Temperature = random.Next(2) }));
             }
             if (random.Next(10) == 0 && run.All.Count > 0)
             {
@@ -335,7 +376,8 @@ public class SchedulerTests
         Assert.Equal(0, allocated);
     }
 
-    private static Request Prompt(int length, int from, int maxTokens = 4) => new(Tokens(length, from), new SamplingOptions { MaxTokens = maxTokens });
+    private static Request Prompt(int length, int from, int maxTokens = 4) =>
+        new(Tokens(length, from), new SamplingOptions { MaxTokens = maxTokens });
 
     private static int[] Tokens(int length, int from) => [.. Enumerable.Range(from, length)];
 

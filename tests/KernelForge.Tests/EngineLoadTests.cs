@@ -1,0 +1,82 @@
+namespace KernelForge.Tests;
+
+public class EngineLoadTests
+{
+    [Fact]
+    public void Load_TinyModelWithTokenizer_AnswersAPrompt()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using Engine engine = Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 8 });
+
+        Completion completion = engine.Generate([engine.CreateRequest("hello", new SamplingOptions { MaxTokens = 5, IgnoreEndToken = true })])[0];
+
+        Assert.Equal(5, completion.TokenIds.Count);
+        Assert.Equal(5, completion.PromptTokens);
+        Assert.Equal("LlamaForCausalLM", engine.Model!.Architecture);
+        Assert.Null(engine.ChatTemplate);
+    }
+
+    [Fact]
+    public void Dispose_GivesTheMemoryBack()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using Device device = Device.OpenCpu();
+
+        Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 8 }, device).Dispose();
+
+        Assert.Equal(0, device.AllocatedBytes);
+    }
+
+    [Fact]
+    public void Load_FailsHalfWay_GivesTheMemoryBack()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using Device device = Device.OpenCpu();
+
+        Assert.Throws<ArgumentException>(() => Engine.Load(tiny.Folder, new EngineOptions { KvMemoryBytes = 10 }, device));
+
+        Assert.Equal(0, device.AllocatedBytes);
+    }
+
+    [Fact]
+    public void Load_NoTokenizer_SaysSo()
+    {
+        using TinyModel tiny = TinyModel.Create("llama");
+        Assert.Contains("no tokenizer.json", Assert.Throws<ModelFormatException>(() => Engine.Load(tiny.Folder)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_MoreMemoryThanTheMachineHas_SaysForWhat()
+    {
+        using TinyModel tiny = TinyModel.Create("llama");
+        tiny.WriteTokenizer();
+
+        string message = Assert.Throws<InsufficientMemoryException>(() => Engine.Load(tiny.Folder, new EngineOptions { KvMemoryBytes = 1L << 42 })).Message;
+
+        Assert.Matches("weights .*, KV cache .* GiB and intermediate results .* need .*, there are ", message);
+    }
+
+    [Theory]
+    [InlineData(DType.F16)]
+    [InlineData(DType.BF16)]
+    public void KvType_Narrow_HalvesTheCacheAndChangesOnlyRounding(DType type)
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        EngineMemory wide = EngineMemory.Of(tiny.Config, 0, new EngineOptions { KvBlocks = 8 });
+        EngineMemory narrow = EngineMemory.Of(tiny.Config, 0, new EngineOptions { KvBlocks = 8, KvType = type });
+        Assert.Equal(wide.KvCache, 2 * narrow.KvCache);
+
+        var options = new SchedulerOptions { BlockCount = 8, ContextLength = 64 };
+        var request = new Request([5, 6, 7, 8], new SamplingOptions { MaxTokens = 1 });
+        using ModelRun exact = new(tiny, options), rounded = new(tiny, options, kvType: type);
+        exact.Run([request]);
+        rounded.Run([request]);
+
+        float[] a = exact.Logits[(request, 0, 4)], b = rounded.Logits[(request, 0, 4)];
+        double largest = a.Max(MathF.Abs), difference = a.Zip(b, (x, y) => Math.Abs(x - y)).Max();
+        Assert.InRange(difference, double.Epsilon, 64 * Close.UnitRoundoff(type) * largest);
+    }
+}

@@ -1,0 +1,65 @@
+namespace KernelForge.Tests;
+
+/// <summary>In steady state an operator makes no garbage: three calls to warm up, then none allocates on the calling thread.</summary>
+public sealed class AllocationTests
+{
+    private const int Rows = 5, Columns = 96, Vocabulary = 4000;
+
+    private static readonly Device Subject = Devices.Open(Devices.Names[^1]);
+
+    [Fact]
+    public void RowOperators_SteadyState_AllocateNothing()
+    {
+        using GuardedMatrix x = New(DType.BF16), y = New(DType.F32), result = New(DType.F16), weight = new(Subject, DType.F32, 1, Columns, Numbers.Uniform(1, Columns));
+        using GuardedMatrix angles = new(Subject, DType.F32, 4, 32, Numbers.Uniform(2, 4 * 32)), cache = new(Subject, DType.F16, 2 * 6 * 16, 32);
+        using DeviceBuffer indices = Subject.Upload<int>([1, 0, 3, 2, 2]), slots = Subject.Upload<int>([9, 1, 2, 3, 4]);
+        var layer = new KvLayer(cache, new KvFormat(16, 3, 32, DType.F16));
+        Operators operators = Subject.Operators;
+        AssertNoGarbage(() => operators.RmsNorm(x, weight, 1e-5f, result));
+        AssertNoGarbage(() => operators.AddRmsNorm(x, y, weight, 1e-5f, result));
+        AssertNoGarbage(() => operators.SiluMul(x, y, result));
+        AssertNoGarbage(() => operators.Rope(x, indices.AsSpan<int>().Slice(0, Rows), angles));
+        AssertNoGarbage(() => operators.Embed(indices.AsSpan<int>(), x, result));
+        AssertNoGarbage(() => operators.AppendKv(x, y, slots.AsSpan<int>(), layer));
+    }
+
+    [Fact]
+    public unsafe void LogitOperators_SteadyState_AllocateNothing()
+    {
+        using var logits = new GuardedMatrix(Subject, DType.F32, Rows, Vocabulary, Numbers.Uniform(3, Rows * Vocabulary, 6));
+        using DeviceBuffer tokens = Subject.Upload<int>(new int[Rows]), logProbs = Subject.Upload<float>(new float[Rows]);
+        using DeviceBuffer topTokens = Subject.Upload<int>(new int[3 * Rows]), topLogProbs = Subject.Upload<float>(new float[3 * Rows]);
+        using DeviceBuffer settings = Subject.Allocate(DType.I8, Rows * sizeof(SamplingRow)), changes = Subject.Allocate(DType.I8, sizeof(LogitAdjustment));
+        var rows = new DeviceSpan<SamplingRow>(settings, 0, Rows);
+        var adjustments = new DeviceSpan<LogitAdjustment>(changes, 0, 1);
+        rows.CopyFrom([new(1, 2, 1, 0, 1, 0), new(1, 2, 1, 50, 1, 0), new(1, 2, 1, 0, 0.9f, 0), new(1, 2, 1, 40, 0.9f, 0.1f), new(1, 2, 0, 0, 1, 0)]);
+        adjustments.CopyFrom([new(1, 1, 1.5f, 0)]);
+        Operators operators = Subject.Operators;
+        AssertNoGarbage(() => operators.ArgMax(logits, tokens.AsSpan<int>()));
+        AssertNoGarbage(() => operators.Sample(logits, rows, tokens.AsSpan<int>()));
+        AssertNoGarbage(() => operators.AdjustLogits(logits, adjustments));
+        AssertNoGarbage(() => operators.LogProbs(logits, tokens.AsSpan<int>(), logProbs.AsSpan<float>(), topTokens.AsSpan<int>(), topLogProbs.AsSpan<float>()));
+    }
+
+    [Fact]
+    public void Attention_SteadyState_AllocatesNothing()
+    {
+        using var cache = new GuardedMatrix(Subject, DType.F16, 2 * 3 * 16 * 20, 32, new float[2 * 3 * 16 * 20 * 32]);
+        using GuardedMatrix queries = New(DType.F32), result = New(DType.F32);
+        using DeviceBuffer offsets = Subject.Upload<int>([0, 2, 5]), contexts = Subject.Upload<int>([100, 150]);
+        using DeviceBuffer blockOffsets = Subject.Upload<int>([0, 7, 17]), tables = Subject.Upload<int>([.. Enumerable.Range(0, 17)]);
+        var plan = new AttentionPlan(offsets.AsSpan<int>(), contexts.AsSpan<int>(), blockOffsets.AsSpan<int>(), tables.AsSpan<int>());
+        var layer = new KvLayer(cache, new KvFormat(16, 3, 32, DType.F16));
+        AssertNoGarbage(() => Subject.Operators.Attention(queries, layer, plan, 0.2f, result));
+    }
+
+    private static GuardedMatrix New(DType type) => new(Subject, type, Rows, Columns, Numbers.Uniform(4, Rows * Columns));
+
+    private static void AssertNoGarbage(Action call)
+    {
+        for (int i = 0; i < 3; i++) call();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 5; i++) call();
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+}
