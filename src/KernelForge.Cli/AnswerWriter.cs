@@ -38,7 +38,8 @@ internal sealed class AnswerWriter(Stream output, string name, int first = 0)
         catch (IOException error)
         {
             TryCut(start);
-            throw new CommandException($"Writing {name} failed after {Next} answers ({error.Message.TrimEnd('.')}); what is there is complete, and --resume goes on.");
+            string rest = output.CanSeek ? "; what is there is complete, and --resume goes on" : "";
+            throw new CommandException($"Writing {name} failed after {Next} answers ({error.Message.TrimEnd('.')}){rest}.");
         }
     }
 

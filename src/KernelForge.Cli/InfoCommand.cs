@@ -81,32 +81,50 @@ internal static class InfoCommand
         Line(text, "end tokens", config.EndTokenIds.Count > 0 ? string.Join(", ", config.EndTokenIds) : "none");
         Line(text, "chat template", hasTemplate ? "yes" : "none");
         IReadOnlyDictionary<string, long> weights = checkpoint.WeightsByType();
-        Line(text, "weights", string.Create(CultureInfo.InvariantCulture, $"{weights.Values.Sum()}: ") + string.Join(", ", weights.Select(type => $"{type.Value} {type.Key}")));
+        Line(text, "weights", string.Join(", ", weights.Select(type => $"{type.Value} {type.Key}")));
         WriteMemory(text, config, checkpoint.SizeInBytes, options);
     }
 
     private static void WriteMemory(TextWriter text, ModelConfig config, long weightBytes, ParsedOptions options)
     {
-        var standard = new EngineOptions();
         int batch = options.Whole("--batch", 1) ?? 1;
         int context = Math.Min(options.Whole("--context", 2) ?? config.MaxContext, config.MaxContext);
+        EngineOptions engine = EngineOf(options, batch, context);
+        EngineMemory memory = MemoryOf(config, weightBytes, engine);
+
+        text.WriteLine();
+        text.WriteLine($"memory for {batch} x {context} tokens with {engine.KvType} keys and values:");
+        Line(text, "  weights", SizeText.Format(memory.Weights));
+        Line(text, "  KV cache", $"{SizeText.Format(memory.KvCache)}, {SizeText.Format(memory.BytesPerBlock / engine.BlockSize)} for each token");
+        Line(text, "  intermediate", SizeText.Format(memory.Intermediate));
+        Line(text, "  total", SizeText.Format(memory.Total));
+    }
+
+    private static EngineOptions EngineOf(ParsedOptions options, int batch, int context)
+    {
+        var standard = new EngineOptions();
         int blockSize = options.Whole("--block-size", 1) ?? standard.BlockSize;
-        var engine = standard with
+        long blocks = batch * (((long)context + blockSize - 1) / blockSize);
+        return standard with
         {
             ContextLength = context,
             MaxSequences = batch,
             BlockSize = blockSize,
-            KvBlocks = checked((int)Math.Min(int.MaxValue, (long)batch * ((context + blockSize - 1) / blockSize))),
+            KvBlocks = (int)Math.Min(int.MaxValue, blocks),
             KvType = RunOptions.KvTypeOf(options) ?? standard.KvType,
         };
-        EngineMemory memory = EngineMemory.Of(config, weightBytes, engine);
+    }
 
-        text.WriteLine();
-        text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"memory for {batch} x {context} tokens with {engine.KvType} keys and values:"));
-        Line(text, "  weights", SizeText.Format(memory.Weights));
-        Line(text, "  KV cache", $"{SizeText.Format(memory.KvCache)}, {SizeText.Format(memory.BytesPerBlock / blockSize)} for each token");
-        Line(text, "  intermediate", SizeText.Format(memory.Intermediate));
-        Line(text, "  total", SizeText.Format(memory.Total));
+    private static EngineMemory MemoryOf(ModelConfig config, long weightBytes, EngineOptions engine)
+    {
+        try
+        {
+            return EngineMemory.Of(config, weightBytes, engine);
+        }
+        catch (Exception error) when (error is ArgumentException or OverflowException)
+        {
+            throw OptionNames.Complaint(error);
+        }
     }
 
     private static void Line(TextWriter text, string label, string value) => text.WriteLine(label.PadRight(LabelWidth) + value);

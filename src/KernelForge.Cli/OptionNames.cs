@@ -12,11 +12,14 @@ internal static class OptionNames
         (nameof(EngineOptions.ContextLength), "--max-context"), (nameof(EngineOptions.KvType), "--kv-type"),
     ];
 
-    public static string InMessage(string message)
+    /// <summary>What to tell the user about sizes that the engine refuses.</summary>
+    public static CommandException Complaint(Exception error)
     {
+        if (error is OverflowException) return new CommandException("The sizes that the options ask for are too large.");
+        string message = error.Message;
         int suffix = message.LastIndexOf(" (Parameter ", StringComparison.Ordinal);
         if (suffix >= 0) message = message[..suffix];
         foreach ((string property, string option) in Names) message = message.Replace($"EngineOptions.{property} ", option + " ", StringComparison.Ordinal);
-        return message;
+        return new CommandException(message);
     }
 }

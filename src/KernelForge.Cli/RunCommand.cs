@@ -29,7 +29,7 @@ internal static class RunCommand
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --resume
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --temperature 0.8 --top-p 0.95 --seed 7
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --score expected.jsonl --summary summary.json
-          kf run --model models/small --input - --output - --quiet < prompts.jsonl | head
+          kf run --model models/small --input - --output - < prompts.jsonl
 
         A run that ended early, by Ctrl-C too, leaves complete answers only; --resume goes on after them. Ctrl-C twice ends at once.
         --score compares the first text, without white space at its ends, or the token ids where no text is expected.
@@ -101,7 +101,7 @@ internal static class RunCommand
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)
         {
-            throw new CommandException(error is OverflowException ? "The sizes that the options ask for are too large." : OptionNames.InMessage(error.Message));
+            throw OptionNames.Complaint(error);
         }
     }
 

@@ -18,7 +18,7 @@ internal sealed record RunSummary
 
     public required bool Interrupted { get; init; }
 
-    /// <summary>Tokens of the prompts; a prompt with several samples counts for each of them.</summary>
+    /// <summary>Tokens of all queued prompts, begun or not when interrupted; a prompt with several samples counts for each of them.</summary>
     public required long PromptTokens { get; init; }
 
     public required long PromptTokensComputed { get; init; }

@@ -25,6 +25,7 @@ public class CommandsTests
     [InlineData("kf: --input is missing.", "run", "--model", "m")]
     [InlineData("kf: Unknown option --modell; the nearest one is --model.", "info", "--modell", "m")]
     [InlineData("kf: --batch must be a whole number of at least 1, not '0'.", "info", "--model", "MODEL", "--batch", "0")]
+    [InlineData("kf: The sizes that the options ask for are too large.", "info", "--model", "MODEL", "--batch", "2000000000")]
     public void Run_WrongUse_IsOneSentence(string expected, params string[] arguments)
     {
         using var session = new KfSession();
