@@ -5,8 +5,7 @@ namespace KernelForge.Cli;
 /// <param name="Value">Name of its value for the help; null for a switch.</param>
 /// <param name="Help">One line.</param>
 /// <param name="Default">What applies without it, for the help.</param>
-/// <param name="Repeats">Every occurrence counts; otherwise the last one does.</param>
-internal sealed record Option(string Name, string? Value, string Help, string? Default = null, bool Repeats = false);
+internal sealed record Option(string Name, string? Value, string Help, string? Default = null);
 
 /// <summary>Options that the help shows together.</summary>
 internal sealed record OptionGroup(string Title, params Option[] Options);
@@ -43,7 +42,6 @@ internal sealed class OptionTable(params OptionGroup[] groups)
             }
 
             if (!values.TryGetValue(name, out List<string>? list)) values[name] = list = [];
-            if (!option.Repeats) list.Clear();
             list.Add(value);
         }
         return new ParsedOptions(values);

@@ -2,7 +2,10 @@ using System.Globalization;
 
 namespace KernelForge.Cli;
 
-/// <summary>Options as given. Every reading method returns null, or nothing, for an option that was not given.</summary>
+/// <summary>
+/// Options as given. Every reading method returns null, or nothing, for an option that was not given, and the last of several values unless it
+/// returns all.
+/// </summary>
 internal sealed class ParsedOptions(IReadOnlyDictionary<string, List<string>> values)
 {
     public bool Has(string name) => values.ContainsKey(name);

@@ -50,7 +50,7 @@ internal sealed record RunOptions
             new Option("--top-p", "P", "choose among the most likely tokens that reach probability P", "1"),
             new Option("--min-p", "P", "drop tokens less likely than P times the most likely one", "0"),
             new Option("--seed", "N", "seed of the random numbers", "0"),
-            new Option("--stop", "TEXT", "end an answer before this text; may be repeated", Repeats: true),
+            new Option("--stop", "TEXT", "end an answer before this text; may be repeated"),
             new Option("--ignore-eos", null, "go on after the model's end token"),
             new Option("--raw", null, "put no special tokens, such as begin-of-sequence, around prompts")),
         new OptionGroup("Model",

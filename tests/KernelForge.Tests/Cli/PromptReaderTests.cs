@@ -87,6 +87,7 @@ public class PromptReaderTests
         PromptRecord record = Assert.Single(Read(line));
 
         Assert.StartsWith(expected, record.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("Parameter", record.Error!, StringComparison.Ordinal);
         Assert.Equal(LineFormat.Plain, record.Format);
     }
 
