@@ -1,0 +1,74 @@
+using System.Reflection;
+using KernelForge.Inference;
+
+namespace KernelForge.Cli;
+
+/// <summary>The verbs of <c>kf</c>.</summary>
+internal static class Commands
+{
+    private const string Usage = """
+        kf runs language models on many prompts at once; prompts that begin alike share the work.
+
+        usage: kf run --model DIR --input FILE --output FILE [options]   answer prompts
+               kf info [--model DIR] [options]                           describe this machine and a model
+               kf run --help, kf info --help                             all options, with examples
+               kf --version
+
+        """;
+
+    private static readonly string[] Verbs = ["run", "info"];
+
+    /// <summary>Runs a command line and returns its exit code. Cancelling <paramref name="stop"/> ends a run after its current step.</summary>
+    public static int Run(string[] arguments, Terminal terminal, CancellationToken stop = default)
+    {
+        try
+        {
+            return Dispatch(arguments, terminal, stop);
+        }
+        catch (OperationCanceledException)
+        {
+            terminal.Error.WriteLine("kf: Interrupted before any work was done.");
+            return ExitCodes.Interrupted;
+        }
+        catch (Exception error) when (error is CommandException or ModelFormatException or IOException or UnauthorizedAccessException
+            or InvalidDataException or NotSupportedException or OutOfMemoryException)
+        {
+            terminal.Error.WriteLine("kf: " + OneLine(error.Message));
+            return ExitCodes.Failed;
+        }
+    }
+
+    private static int Dispatch(string[] arguments, Terminal terminal, CancellationToken stop)
+    {
+        string verb = arguments.Length == 0 ? "--help" : arguments[0];
+        string[] rest = arguments.Length == 0 ? [] : arguments[1..];
+        bool wantsHelp = rest.Any(argument => argument is "--help" or "-h");
+        switch (verb)
+        {
+            case "--help" or "-h" or "help":
+                terminal.WriteOutput(Usage + Environment.NewLine + ExitCodes.Help + Environment.NewLine);
+                return ExitCodes.Answered;
+            case "--version":
+                terminal.WriteOutput($"kf {VersionText}{Environment.NewLine}");
+                return ExitCodes.Answered;
+            case "run" when wantsHelp: return Explain(RunCommand.WriteHelp, terminal);
+            case "info" when wantsHelp: return Explain(InfoCommand.WriteHelp, terminal);
+            case "run": return RunCommand.Run(RunOptions.Parse(rest), terminal, stop);
+            case "info": return InfoCommand.Run(InfoCommand.Table.Parse(rest), terminal);
+            default: throw new CommandException($"Unknown command '{verb}'{Nearest.Suggestion(verb, Verbs)}. See kf --help.");
+        }
+    }
+
+    private static string VersionText =>
+        typeof(Commands).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "unknown";
+
+    private static int Explain(Action<TextWriter> writeHelp, Terminal terminal)
+    {
+        using var text = new StringWriter();
+        writeHelp(text);
+        terminal.WriteOutput(text.ToString());
+        return ExitCodes.Answered;
+    }
+
+    private static string OneLine(string message) => string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+}

@@ -1,0 +1,131 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using KernelForge.Inference;
+
+namespace KernelForge.Cli;
+
+/// <summary><c>kf info</c>: this machine, and what a model is and needs.</summary>
+internal static class InfoCommand
+{
+    private const int LabelWidth = 18;
+
+    public static OptionTable Table { get; } = new(
+        new OptionGroup("Options",
+            new Option("--model", "DIR", "model folder to describe"),
+            new Option("--context", "N", "tokens of prompt and answer together", "the model's limit"),
+            new Option("--batch", "N", "sequences at the same time", "1"),
+            new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
+            new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "f32")));
+
+    public static void WriteHelp(TextWriter writer)
+    {
+        writer.WriteLine("""
+            kf info [--model DIR] [options]
+
+            Shows the devices of this machine, and of a model its shape and the memory it needs for a context length and a number of sequences.
+            Sequences with a common prefix need less than shown: they share its keys and values.
+
+            """);
+        Table.WriteHelp(writer);
+        writer.WriteLine("""
+            Examples:
+              kf info
+              kf info --model models/small --context 4096 --batch 64
+            """);
+    }
+
+    public static int Run(ParsedOptions options, Terminal terminal)
+    {
+        using var text = new StringWriter(CultureInfo.InvariantCulture);
+        WriteMachine(text);
+        if (options.Text("--model") is { } folder) WriteModel(text, folder, options);
+        terminal.WriteOutput(text.ToString());
+        return ExitCodes.Answered;
+    }
+
+    private static void WriteMachine(TextWriter text)
+    {
+        Line(text, "kf", $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.RuntimeIdentifier}");
+        Line(text, "device cpu", Device.Cpu.Name);
+        Line(text, "instruction sets", InstructionSets());
+        Line(text, "vectors used", CpuInstructionSets.Best.ToString());
+        Line(text, "memory", SizeText.Format(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes));
+    }
+
+    private static string InstructionSets()
+    {
+        (string Name, bool IsSupported)[] sets =
+        [
+            ("AVX", Avx.IsSupported), ("AVX2", Avx2.IsSupported), ("FMA", Fma.IsSupported), ("AVX-512F", Avx512F.IsSupported),
+            ("AVX-512BW", Avx512BW.IsSupported), ("AVX-512-VBMI", Avx512Vbmi.IsSupported), ("AVX10.1", Avx10v1.IsSupported),
+            ("AdvSIMD", System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported),
+        ];
+        string names = string.Join(", ", sets.Where(set => set.IsSupported).Select(set => set.Name));
+        return names.Length > 0 ? names : "none that matter";
+    }
+
+    private static void WriteModel(TextWriter text, string folder, ParsedOptions options)
+    {
+        ModelConfig config = ModelConfig.Load(folder);
+        using var checkpoint = new Checkpoint(folder);
+        BpeTokenizer tokenizer = TokenizerLoader.Load(folder);
+        bool hasTemplate = ChatTemplate.Load(folder) is not null;
+
+        text.WriteLine();
+        Line(text, "model", config.Architecture);
+        Line(text, "layers", $"{config.Layers}, hidden size {config.HiddenSize}, MLP {config.MlpSize}");
+        Line(text, "heads", $"{config.QueryHeads} of {config.HeadDim}, {config.KvHeads} for keys and values");
+        Line(text, "vocabulary", $"{config.VocabularySize} ids, {tokenizer.VocabularySize} of them in the tokenizer");
+        Line(text, "context", $"{config.MaxContext} tokens");
+        Line(text, "end tokens", config.EndTokenIds.Count > 0 ? string.Join(", ", config.EndTokenIds) : "none");
+        Line(text, "chat template", hasTemplate ? "yes" : "none");
+        IReadOnlyDictionary<string, long> weights = checkpoint.WeightsByType();
+        Line(text, "weights", string.Join(", ", weights.Select(type => $"{type.Value} {type.Key}")));
+        WriteMemory(text, config, checkpoint.SizeInBytes, options);
+    }
+
+    private static void WriteMemory(TextWriter text, ModelConfig config, long weightBytes, ParsedOptions options)
+    {
+        int batch = options.Whole("--batch", 1) ?? 1;
+        int context = Math.Min(options.Whole("--context", 2) ?? config.MaxContext, config.MaxContext);
+        EngineOptions engine = EngineOf(options, batch, context);
+        EngineMemory memory = MemoryOf(config, weightBytes, engine);
+
+        text.WriteLine();
+        text.WriteLine($"memory for {batch} x {context} tokens with {engine.KvType} keys and values:");
+        Line(text, "  weights", SizeText.Format(memory.Weights));
+        Line(text, "  KV cache", $"{SizeText.Format(memory.KvCache)}, {SizeText.Format(memory.BytesPerBlock / engine.BlockSize)} for each token");
+        Line(text, "  intermediate", SizeText.Format(memory.Intermediate));
+        Line(text, "  total", SizeText.Format(memory.Total));
+    }
+
+    private static EngineOptions EngineOf(ParsedOptions options, int batch, int context)
+    {
+        var standard = new EngineOptions();
+        int blockSize = options.Whole("--block-size", 1) ?? standard.BlockSize;
+        long blocks = batch * (((long)context + blockSize - 1) / blockSize);
+        return standard with
+        {
+            ContextLength = context,
+            MaxSequences = batch,
+            BlockSize = blockSize,
+            KvBlocks = (int)Math.Min(int.MaxValue, blocks),
+            KvType = RunOptions.KvTypeOf(options) ?? standard.KvType,
+        };
+    }
+
+    private static EngineMemory MemoryOf(ModelConfig config, long weightBytes, EngineOptions engine)
+    {
+        try
+        {
+            return EngineMemory.Of(config, weightBytes, engine);
+        }
+        catch (Exception error) when (error is ArgumentException or OverflowException)
+        {
+            throw OptionNames.Complaint(error);
+        }
+    }
+
+    private static void Line(TextWriter text, string label, string value) => text.WriteLine(label.PadRight(LabelWidth) + value);
+}

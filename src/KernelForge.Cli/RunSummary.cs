@@ -1,0 +1,111 @@
+using System.Text.Json;
+
+namespace KernelForge.Cli;
+
+/// <summary>What a run did, in numbers. All but <see cref="AlreadyAnswered"/> and <see cref="Lines"/> are of this run alone.</summary>
+internal sealed record RunSummary
+{
+    /// <summary>Lines of the input.</summary>
+    public required int Lines { get; init; }
+
+    /// <summary>Lines that the output had when the run started.</summary>
+    public required int AlreadyAnswered { get; init; }
+
+    /// <summary>Lines written, errors included.</summary>
+    public required int Answered { get; init; }
+
+    public required int Errors { get; init; }
+
+    public required bool Interrupted { get; init; }
+
+    /// <summary>Tokens of all queued prompts, begun or not when interrupted; a prompt with several samples counts for each of them.</summary>
+    public required long PromptTokens { get; init; }
+
+    public required long PromptTokensComputed { get; init; }
+
+    /// <summary>Prompt tokens not computed because another prompt that begins alike had been.</summary>
+    public required long PromptTokensShared { get; init; }
+
+    public required long GeneratedTokens { get; init; }
+
+    public required long TokensRecomputed { get; init; }
+
+    public required long Preemptions { get; init; }
+
+    public required long Steps { get; init; }
+
+    public required StepTimes Times { get; init; }
+
+    /// <summary>The whole command, loading included.</summary>
+    public required double WallSeconds { get; init; }
+
+    public required double LoadSeconds { get; init; }
+
+    public required int KvBlocks { get; init; }
+
+    public required int KvBlocksPeak { get; init; }
+
+    public required int KvBlockSize { get; init; }
+
+    public required long KvBytes { get; init; }
+
+    /// <summary>Answers of this run with an expectation, and those that meet it; null without --score.</summary>
+    public required (int Compared, int Right)? Score { get; init; }
+
+    public double? Accuracy => Score is { Compared: > 0 } score ? (double)score.Right / score.Compared : null;
+
+    public void WriteText(TextWriter writer)
+    {
+        double shared = PromptTokens > 0 ? 100.0 * PromptTokensShared / PromptTokens : 0;
+        double peak = KvBlocks > 0 ? 100.0 * KvBlocksPeak / KvBlocks : 0;
+        Line("lines", $"{Answered} answered{(Errors > 0 ? $", {Errors} of them with errors" : "")}{(AlreadyAnswered > 0 ? $"; {AlreadyAnswered} were there before" : "")}");
+        Line("prompt tokens", $"{PromptTokens}; {PromptTokensComputed} computed, {PromptTokensShared} ({shared:0.0} %) shared with other prompts");
+        Line("generated tokens", $"{GeneratedTokens}");
+        Line("prefill", $"{Times.PrefillTokensPerSecond:0} tokens/s");
+        Line("decode", $"{Times.DecodeTokensPerSecond:0} tokens/s");
+        Line("KV cache", $"{KvBlocksPeak} of {KvBlocks} blocks ({peak:0} %) at the peak, {SizeText.Format(KvBytes)} in all");
+        Line("preemptions", Preemptions > 0 ? $"{Preemptions}; {TokensRecomputed} tokens computed again" : "none");
+        Line("wall time", $"{WallSeconds:0.00} s, {LoadSeconds:0.00} s of them to load");
+        if (Score is { } score) Line("accuracy", $"{Accuracy ?? 0:0.0000}: {score.Right} of {score.Compared} answers are as expected");
+
+        void Line(string name, string text) => writer.WriteLine($"{name,-18}{text}");
+    }
+
+    public void WriteJson(Stream output)
+    {
+        using var json = new Utf8JsonWriter(output, new JsonWriterOptions { Indented = true, NewLine = "\n" });
+        json.WriteStartObject();
+        json.WriteNumber("lines", Lines);
+        json.WriteNumber("already_answered", AlreadyAnswered);
+        json.WriteNumber("answered", Answered);
+        json.WriteNumber("errors", Errors);
+        json.WriteBoolean("interrupted", Interrupted);
+        json.WriteNumber("prompt_tokens", PromptTokens);
+        json.WriteNumber("prompt_tokens_computed", PromptTokensComputed);
+        json.WriteNumber("prompt_tokens_shared", PromptTokensShared);
+        json.WriteNumber("generated_tokens", GeneratedTokens);
+        json.WriteNumber("tokens_recomputed", TokensRecomputed);
+        json.WriteNumber("preemptions", Preemptions);
+        json.WriteNumber("steps", Steps);
+        WriteRounded(json, "prefill_seconds", Times.PrefillSeconds);
+        WriteRounded(json, "decode_seconds", Times.DecodeSeconds);
+        WriteRounded(json, "prefill_tokens_per_second", Times.PrefillTokensPerSecond);
+        WriteRounded(json, "decode_tokens_per_second", Times.DecodeTokensPerSecond);
+        WriteRounded(json, "wall_seconds", WallSeconds);
+        WriteRounded(json, "load_seconds", LoadSeconds);
+        json.WriteNumber("kv_blocks", KvBlocks);
+        json.WriteNumber("kv_blocks_peak", KvBlocksPeak);
+        json.WriteNumber("kv_block_size", KvBlockSize);
+        json.WriteNumber("kv_bytes", KvBytes);
+        if (Score is { } score)
+        {
+            json.WriteNumber("scored", score.Compared);
+            json.WriteNumber("right", score.Right);
+        }
+        if (Accuracy is { } accuracy) json.WriteNumber("accuracy", accuracy);
+        else json.WriteNull("accuracy");
+        json.WriteEndObject();
+    }
+
+    private static void WriteRounded(Utf8JsonWriter json, string name, double value) => json.WriteNumber(name, Math.Round(value, 4));
+}
