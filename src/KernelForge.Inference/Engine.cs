@@ -137,12 +137,14 @@ public sealed partial class Engine : IDisposable
         {
             int index = gain.Start + i;
             if (!IsHiddenStop(sequence, index)) text += output.Append(sequence.OutputTokens[index], index);
-            if (output.Stopped) StopAt(sequence, index + 1);
+            if (!output.Stopped) continue;
+            _scheduler.Finish(sequence, FinishReason.Stop);
+            sequence.KeepOutput(index + 1);
         }
         if (sequence.Status == SequenceStatus.Finished)
         {
             text += output.Flush();
-            if (output.Stopped) sequence.FinishReason = FinishReason.Stop;
+            if (output.Stopped) sequence.FinishReason = FinishReason.Stop; // even when its limit was reached in the same step
             _texts.Remove(sequence);
         }
         return EventOf(sequence, gain.Start, text);
@@ -151,13 +153,6 @@ public sealed partial class Engine : IDisposable
     /// <summary>Whether the token ended the sequence, so that its text is left out.</summary>
     private static bool IsHiddenStop(Sequence sequence, int index) =>
         sequence.FinishReason == FinishReason.Stop && index == sequence.OutputLength - 1 && !sequence.Request.Sampling.IncludeStopString;
-
-    private void StopAt(Sequence sequence, int outputLength)
-    {
-        _scheduler.Finish(sequence, FinishReason.Stop);
-        sequence.FinishReason = FinishReason.Stop; // it may have reached its limit in the same step
-        sequence.KeepOutput(outputLength);
-    }
 
     private static TokenEvent EventOf(Sequence sequence, int start, string text) => new()
     {

@@ -30,26 +30,29 @@ public class EngineTests
         Assert.Contains(completions, completion => completion.CachedTokens == 4);
     }
 
-    // A stop string that begins inside one token and ends inside another; several tokens a step must not change where it ends.
+    // Stop strings that begin inside one token and end inside another; where they fall in a gain of four must not matter.
     [Theory, InlineData(1, false), InlineData(4, false), InlineData(1, true), InlineData(4, true)]
     public void Step_StopStringAcrossTokens_CutsTextAndTokens(int maxTokensPerStep, bool include)
     {
         Request probe = TestEngines.Fixed(40, 9, 8, 7);
         int[] tokens = [.. HashRunner.Expected(probe, 0, TestEngines.ContextLength)];
-        string text = TestEngines.Tokenizer.Decode(tokens), stop = text[10..14];
-        int kept = Enumerable.Range(1, tokens.Length)
-            .First(count => TestEngines.Tokenizer.Decode(tokens.AsSpan(0, count)).Contains(stop, StringComparison.Ordinal));
-        using Engine engine = TestEngines.Create(TestEngines.Options with { MaxTokensPerStep = maxTokensPerStep });
-        SamplingOptions sampling = probe.Sampling with { StopStrings = ["never", stop], IncludeStopString = include, LogProbs = 0 };
+        string text = TestEngines.Tokenizer.Decode(tokens);
+        for (int at = 3; at < 20; at++)
+        {
+            string stop = text.Substring(at, 4);
+            int start = text.IndexOf(stop, StringComparison.Ordinal);
+            int kept = Enumerable.Range(1, tokens.Length).First(count => CertainText(tokens[..count]).Contains(stop, StringComparison.Ordinal));
+            using Engine engine = TestEngines.Create(TestEngines.Options with { MaxTokensPerStep = maxTokensPerStep });
+            SamplingOptions sampling = probe.Sampling with { StopStrings = ["never", stop], IncludeStopString = include, LogProbs = 0 };
 
-        Completion completion = engine.Generate([new Request(probe.PromptTokenIds, sampling)])[0];
+            Completion completion = engine.Generate([new Request(probe.PromptTokenIds, sampling)])[0];
 
-        int start = text.IndexOf(stop, StringComparison.Ordinal);
-        Assert.Equal(text[..(include ? start + stop.Length : start)], completion.Text);
-        Assert.Equal(tokens[..kept], completion.TokenIds);
-        Assert.Equal(kept, completion.LogProbs!.Count);
-        Assert.Equal(FinishReason.Stop, completion.FinishReason);
-        Assert.Equal(0, engine.Counters.BlocksInUse);
+            Assert.Equal(text[..(include ? start + stop.Length : start)], completion.Text);
+            Assert.Equal(tokens[..kept], completion.TokenIds);
+            Assert.Equal(kept, completion.LogProbs!.Count);
+            Assert.Equal(FinishReason.Stop, completion.FinishReason);
+            Assert.Equal(0, engine.Counters.BlocksInUse);
+        }
     }
 
     [Fact]
@@ -194,5 +197,12 @@ public class EngineTests
         engine.Dispose();
 
         Assert.True(observed!.IsDisposed);
+    }
+
+    /// <summary>Text of the tokens without a last character that is not complete.</summary>
+    private static string CertainText(int[] tokens)
+    {
+        var decoder = new IncrementalDecoder(TestEngines.Tokenizer);
+        return string.Concat(tokens.Select(decoder.Append));
     }
 }
