@@ -13,17 +13,18 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             RowRange range = RowRange.Of(x.Rows, part, parts);
+            (DType type, int columns) = (x.DType, x.Columns);
             for (int row = range.Start; row < range.End; row++)
             {
                 nint source = x.RowAddress(row);
                 var squares = TLanes.Fill(0);
-                for (int i = 0; i < x.Columns; i += Lanes.Count)
+                for (int i = 0; i < columns; i += Lanes.Count)
                 {
-                    TLanes value = Elements.Load<TLanes>(source, x.DType, i, x.Columns);
+                    TLanes value = Elements.Load<TLanes>(source, type, i, columns);
                     squares = TLanes.FusedMultiplyAdd(value, value, squares);
                 }
 
-                Normalize(source, x.DType, squares, weight, epsilon, result, row);
+                Normalize(source, type, squares, weight, epsilon, result, row);
             }
         }
     }
@@ -33,19 +34,20 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             RowRange range = RowRange.Of(x.Rows, part, parts);
+            (DType type, DType streamType, int columns) = (x.DType, residual.DType, x.Columns);
             for (int row = range.Start; row < range.End; row++)
             {
                 nint source = x.RowAddress(row), stream = residual.RowAddress(row);
                 var squares = TLanes.Fill(0);
-                for (int i = 0; i < x.Columns; i += Lanes.Count)
+                for (int i = 0; i < columns; i += Lanes.Count)
                 {
-                    TLanes sum = Elements.Load<TLanes>(stream, residual.DType, i, x.Columns) + Elements.Load<TLanes>(source, x.DType, i, x.Columns);
-                    Elements.Store(sum, stream, residual.DType, i, x.Columns);
-                    TLanes stored = Elements.Load<TLanes>(stream, residual.DType, i, x.Columns);
+                    TLanes sum = Elements.Load<TLanes>(stream, streamType, i, columns) + Elements.Load<TLanes>(source, type, i, columns);
+                    Elements.Store(sum, stream, streamType, i, columns);
+                    TLanes stored = Elements.Load<TLanes>(stream, streamType, i, columns);
                     squares = TLanes.FusedMultiplyAdd(stored, stored, squares);
                 }
 
-                Normalize(stream, residual.DType, squares, weight, epsilon, result, row);
+                Normalize(stream, streamType, squares, weight, epsilon, result, row);
             }
         }
     }
@@ -54,11 +56,12 @@ internal sealed unsafe partial class CpuOperators
         nint source, DType type, TLanes squares, in DeviceMatrix weight, float epsilon, in DeviceMatrix result, int row) where TLanes : struct, ILanes<TLanes>
     {
         nint weights = weight.Address, destination = result.RowAddress(row);
-        var factor = TLanes.Fill(1f / MathF.Sqrt(TLanes.Sum(squares) / result.Columns + epsilon));
-        for (int i = 0; i < result.Columns; i += Lanes.Count)
+        (DType weightType, DType resultType, int columns) = (weight.DType, result.DType, result.Columns);
+        var factor = TLanes.Fill(1f / MathF.Sqrt(TLanes.Sum(squares) / columns + epsilon));
+        for (int i = 0; i < columns; i += Lanes.Count)
         {
-            TLanes scaled = Elements.Load<TLanes>(source, type, i, result.Columns) * factor;
-            Elements.Store(scaled * Elements.Load<TLanes>(weights, weight.DType, i, result.Columns), destination, result.DType, i, result.Columns);
+            TLanes scaled = Elements.Load<TLanes>(source, type, i, columns) * factor;
+            Elements.Store(scaled * Elements.Load<TLanes>(weights, weightType, i, columns), destination, resultType, i, columns);
         }
     }
 }

@@ -13,15 +13,16 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             RowRange range = RowRange.Of(gate.Rows, part, parts);
+            (DType gateType, DType upType, DType type, int columns) = (gate.DType, up.DType, result.DType, gate.Columns);
             TLanes zero = TLanes.Fill(0), one = TLanes.Fill(1);
             for (int row = range.Start; row < range.End; row++)
             {
                 nint gates = gate.RowAddress(row), ups = up.RowAddress(row), destination = result.RowAddress(row);
-                for (int i = 0; i < gate.Columns; i += Lanes.Count)
+                for (int i = 0; i < columns; i += Lanes.Count)
                 {
-                    TLanes g = Elements.Load<TLanes>(gates, gate.DType, i, gate.Columns);
-                    TLanes u = Elements.Load<TLanes>(ups, up.DType, i, gate.Columns);
-                    Elements.Store(g / (one + LaneMath.Exp(zero - g)) * u, destination, result.DType, i, gate.Columns);
+                    TLanes g = Elements.Load<TLanes>(gates, gateType, i, columns);
+                    TLanes u = Elements.Load<TLanes>(ups, upType, i, columns);
+                    Elements.Store(g / (one + LaneMath.Exp(zero - g)) * u, destination, type, i, columns);
                 }
             }
         }

@@ -40,22 +40,22 @@ public sealed unsafe class LaneTests
     }
 
     [Fact]
-    public void Exp_WholeRange_IsWithinOneAndAHalfUlpAndTheSameInEveryWidth()
+    public void Exp_WholeRange_IsWithinItsBoundAndTheSameInEveryWidth()
     {
         float[] x = Samples(-106, 90, 60_000);
         float[] scalar = Map<LanesScalar>(x, Function.Exp);
-        for (int i = 0; i < x.Length; i++) AssertUlps(Math.Exp(x[i]), scalar[i], 1.5, x[i]);
+        for (int i = 0; i < x.Length; i++) AssertUlps(Math.Exp(x[i]), scalar[i], 1.02, x[i]);
         Assert.Equal([1f, 1f, 0f, 0f, float.PositiveInfinity, float.PositiveInfinity, float.NaN],
             Map<LanesScalar>([0f, -0f, float.NegativeInfinity, -104f, 89f, float.PositiveInfinity, float.NaN], Function.Exp));
         AssertSameInEveryWidth([.. x, 0f, -0f, float.NegativeInfinity, float.PositiveInfinity], Function.Exp);
     }
 
     [Fact]
-    public void Log_PositiveNumbers_IsWithinTwoUlpAndTheSameInEveryWidth()
+    public void Log_PositiveNumbers_IsWithinItsBoundAndTheSameInEveryWidth()
     {
         float[] x = [.. Samples(-80, 80, 30_000).Select(MathF.Exp), .. Samples(0.5f, 2, 30_000)];
         float[] scalar = Map<LanesScalar>(x, Function.Log);
-        for (int i = 0; i < x.Length; i++) AssertUlps(Math.Log(x[i]), scalar[i], 2, x[i]);
+        for (int i = 0; i < x.Length; i++) AssertUlps(Math.Log(x[i]), scalar[i], 0.85, x[i]);
         AssertSameInEveryWidth(x, Function.Log);
     }
 

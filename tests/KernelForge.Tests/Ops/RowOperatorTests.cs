@@ -3,6 +3,7 @@ namespace KernelForge.Tests;
 /// <summary>RmsNorm, AddRmsNorm, SiluMul, Rope, Embed and AppendKv against their definitions, on strided rows of all type combinations.</summary>
 public sealed class RowOperatorTests
 {
+    private const float Epsilon = 0.125f; // large enough to be seen
     private static readonly int[] Widths = [1, 15, 16, 17, 33, 64, 130];
 
     public static TheoryData<string> All => Devices.All;
@@ -17,7 +18,7 @@ public sealed class RowOperatorTests
             using var x = new GuardedMatrix(device, a, 3, columns, Numbers.Uniform(1, 3 * columns, 3), gap: 1);
             using var weight = new GuardedMatrix(device, b, 1, columns, Numbers.Uniform(2, columns));
             using var result = new GuardedMatrix(device, c, 3, columns, gap: 2);
-            device.Operators.RmsNorm(x, weight, 1e-5f, result);
+            device.Operators.RmsNorm(x, weight, Epsilon, result);
             AssertNormalized(x.Get(), weight.Get(), result);
         });
     }
@@ -34,7 +35,7 @@ public sealed class RowOperatorTests
             using var weight = new GuardedMatrix(device, a, 1, columns, Numbers.Uniform(5, columns));
             using var result = new GuardedMatrix(device, c, 3, columns, gap: 2);
             float[] sums = [.. x.Get().Zip(residual.Get(), (p, q) => Close.Round(p + q, b))];
-            device.Operators.AddRmsNorm(x, residual, weight, 1e-5f, result);
+            device.Operators.AddRmsNorm(x, residual, weight, Epsilon, result);
             Close.AssertSameBits(sums, residual.Get());
             residual.AssertUntouchedAround();
             AssertNormalized(sums, weight.Get(), result);
@@ -277,7 +278,7 @@ public sealed class RowOperatorTests
         for (int i = 0; i < x.Length; i++)
         {
             double mean = x.Skip(i / columns * columns).Take(columns).Sum(v => (double)v * v) / columns;
-            expected[i] = x[i] / Math.Sqrt(mean + 1e-5f) * weight[i % columns];
+            expected[i] = x[i] / Math.Sqrt(mean + Epsilon) * weight[i % columns];
         }
 
         Close.AssertEqual(expected, result.Get(), i => Close.Bound(result.Matrix.DType, expected[i], columns, Math.Abs(expected[i])));

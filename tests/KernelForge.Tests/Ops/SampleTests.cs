@@ -14,7 +14,7 @@ public sealed class SampleTests
         foreach (SamplingRow settings in (SamplingRow[])[Plain, Plain with { Temperature = 0.7f, Seed = 77 }, Plain with { TopK = 5 }, Plain with { TopP = 0.8f, Temperature = 2 }])
         {
             double[] probabilities = ReferenceSampling.Probabilities(logits, settings.Temperature, settings.TopK, settings.TopP, settings.MinP);
-            AssertDistribution(probabilities, Draw(deviceName, logits, [.. Enumerable.Range(0, 1_500).Select(p => settings with { Position = p })]));
+            AssertDistribution(probabilities, Draw(deviceName, logits, [.. Enumerable.Range(0, 5_000).Select(p => settings with { Position = p })]));
         }
     }
 
@@ -23,7 +23,7 @@ public sealed class SampleTests
     public void Sample_ManySeeds_FollowsTheSoftmax(string deviceName)
     {
         float[] logits = [1f, 0f, 2f, 1f];
-        SamplingRow[] rows = [.. Enumerable.Range(0, 1_500).Select(s => Plain with { Seed = (ulong)s << 30, Position = 3 })];
+        SamplingRow[] rows = [.. Enumerable.Range(0, 5_000).Select(s => Plain with { Seed = (ulong)s << 30, Position = 3 })];
         AssertDistribution(ReferenceSampling.Probabilities(logits, 1, 0, 1, 0), Draw(deviceName, logits, rows));
     }
 
