@@ -103,7 +103,7 @@ public sealed class AttentionTests
         {
             using Device device = Device.OpenCpu(options);
             using var paged = new PagedSequences(device, new KvFormat(16, 2, 80, DType.F32), queryHeads: 6, blockSeed: 1, inputs);
-            float[][] actual = paged.Attend(DType.F32, DType.BF16, (0, 500, 60), (1, 170, 30));
+            float[][] actual = paged.Attend(DType.BF16, DType.F32, (0, 500, 60), (1, 170, 30));
             expected ??= actual;
             for (int s = 0; s < inputs.Length; s++) Close.AssertSameBits(expected[s], actual[s]);
         }
