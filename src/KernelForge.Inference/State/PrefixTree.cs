@@ -101,7 +101,6 @@ internal sealed class PrefixTree
         int existing = FindChild(parent, tokens);
         if (existing != block)
         {
-            RemovePending(block);
             if (existing >= 0 && IsReady(existing)) return existing;
             if (existing >= 0) RemovePending(existing); // two sequences computed it and this one was first
             Link(parent, tokens, block, NodeState.Ready);

@@ -56,6 +56,7 @@ public class SchedulerTests
         // The owner's last 5 tokens; the twin still waits for the third block, and the other one overtakes it.
         Assert.Equal([(0, 8, 5, true), (2, 0, 3, true)], Rows(run.Step()));
         Assert.Equal([(0, 13, 1, true), (2, 3, 1, true), (1, 12, 1, true)], Rows(run.Step()));
+        Assert.Equal([(0, 14, 1, true), (1, 13, 1, true), (2, 4, 1, true)], Rows(run.Step())); // decodes go by age, not by admission
         Assert.Equal((0, 12, 0), (owner.CachedLength, twin.CachedLength, other.CachedLength));
         Assert.Equal(13 + 3 + 1, run.Scheduler.Counters.PromptTokensComputed);
         Assert.Equal(12, run.Scheduler.Counters.PromptTokensReused);
@@ -236,6 +237,22 @@ public class SchedulerTests
     }
 
     [Fact]
+    public void Commit_SequenceCancelledSinceThePlan_IsIgnored()
+    {
+        var run = new SchedulerRun(_ample);
+        Sequence cancelled = run.Add(Prompt(5, from: 0))[0], other = run.Add(Prompt(5, from: 100))[0];
+        StepPlan plan = run.Scheduler.Plan();
+        StepResult result = run.Runner.Run(plan);
+
+        run.Scheduler.Cancel(cancelled);
+        TokenGain[] gains = run.Scheduler.Commit(plan, result).ToArray();
+
+        Assert.Equal([other], gains.Select(gain => gain.Sequence));
+        Assert.Equal((0, 5), (cancelled.OutputLength, cancelled.Length));
+        run.Finish();
+    }
+
+    [Fact]
     public void Commit_LogProbsAskedFor_KeepsOnePerToken()
     {
         var run = new SchedulerRun(_ample with { MaxTokensPerStep = 2 });
@@ -310,6 +327,17 @@ public class SchedulerTests
 
         Assert.Equal([(1, 9, 1, true)], Rows(run.Step()));
         run.Finish();
+    }
+
+    [Fact]
+    public void DecodeSelector_ChoosesNone_AllStep()
+    {
+        var run = new SchedulerRun(_ample with { Decodes = new NoDecodes() });
+        run.Add(Prompt(3, from: 0));
+        run.Add(Prompt(9, from: 100));
+        run.Step();
+
+        Assert.Equal([(0, 3, 1, true), (1, 9, 1, true)], Rows(run.Step()));
     }
 
     [Theory, InlineData(1), InlineData(2), InlineData(3)]
@@ -387,6 +415,13 @@ public class SchedulerTests
     private sealed class ShortestFirst : IQueueOrder
     {
         public long KeyOf(in QueueEntry entry) => entry.PromptLength;
+    }
+
+    private sealed class NoDecodes : IDecodeSelector
+    {
+        public void Choose(ReadOnlySpan<int> contextLengths, Span<bool> chosen)
+        {
+        }
     }
 
     private sealed class AdmitEverything : IAdmissionPolicy
