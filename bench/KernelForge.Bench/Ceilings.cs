@@ -13,9 +13,10 @@ internal readonly record struct Ceiling(double GigaFlops, double GigaBytes);
 /// <summary>Ceilings measured between the cases of a run, by number of threads. The median counts, as it does for a case.</summary>
 internal static class Ceilings
 {
+    private static readonly TimeSpan Stretch = TimeSpan.FromMilliseconds(50);
     private static readonly Dictionary<int, List<Ceiling>> Samples = [];
 
-    /// <summary>Takes a sample; about a tenth of a second.</summary>
+    /// <summary>Takes a sample; about half a second.</summary>
     public static void Measure(int threads)
     {
         using var pool = new CpuThreads(threads);
@@ -48,7 +49,7 @@ internal static class Ceilings
         return rate;
     }
 
-    /// <summary>Median of five, after one that warms up.</summary>
+    /// <summary>Median of five stretches about as long as an iteration of a benchmark, so that other work on the machine shows alike in both.</summary>
     private static double Nanoseconds<TWork>(CpuThreads pool, int threads, ref TWork work) where TWork : struct, IParallelWork
     {
         pool.Run(ref work, threads);
@@ -56,8 +57,14 @@ internal static class Ceilings
         for (int i = 0; i < times.Length; i++)
         {
             long start = Stopwatch.GetTimestamp();
-            pool.Run(ref work, threads);
-            times[i] = Stopwatch.GetElapsedTime(start).TotalNanoseconds;
+            int runs = 0;
+            do
+            {
+                pool.Run(ref work, threads);
+                runs++;
+            }
+            while (Stopwatch.GetElapsedTime(start) < Stretch);
+            times[i] = Stopwatch.GetElapsedTime(start).TotalNanoseconds / runs;
         }
         return Median(times);
     }
