@@ -80,7 +80,7 @@ internal static class Ceilings
 
         public void Run(int part, int parts) => sink = CpuInstructionSets.Best == CpuInstructionSet.Vector512 ? Wide() : Narrow();
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Wide()
         {
             Vector512<float> a = default, b = default, c = default, d = default, e = default, f = default;
@@ -104,7 +104,7 @@ internal static class Ceilings
             return Vector512.Sum(a + b + c + d + e + f + g + h + i + j + k + l);
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Narrow()
         {
             Vector256<float> a = default, b = default, c = default, d = default, e = default, f = default;
@@ -134,7 +134,7 @@ internal static class Ceilings
     {
         private float sink;
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         public void Run(int part, int parts)
         {
             long quarter = length / parts / 4 / Vector<float>.Count * Vector<float>.Count;

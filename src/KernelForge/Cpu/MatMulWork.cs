@@ -135,7 +135,7 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
     }
 
     /// <summary>Adds the bias to a strip of totals, rounds it and stores it.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
     {
         if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + (nint)firstColumn * bias.DType.Size(), buffers.Bias, columnCount);
