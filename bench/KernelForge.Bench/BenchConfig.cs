@@ -9,8 +9,8 @@ using Perfolizer.Horology;
 namespace KernelForge.Bench;
 
 /// <summary>
-/// Short runs in this process, so that the machine's ceilings can be measured between the cases and nothing has to be built. A row shows the median of eleven
-/// iterations of about a tenth of a second.
+/// Short runs in this process, so that the machine's ceilings can be measured between the cases and nothing has to be built. A row shows the median of seven
+/// iterations of about 50 ms.
 /// </summary>
 internal sealed class BenchConfig : ManualConfig
 {
@@ -18,9 +18,9 @@ internal sealed class BenchConfig : ManualConfig
     {
         AddJob(Job.Default
             .WithToolchain(InProcessEmitToolchain.Instance)
-            .WithWarmupCount(3)
-            .WithIterationCount(11)
-            .WithIterationTime(TimeInterval.FromMilliseconds(100)));
+            .WithWarmupCount(2)
+            .WithIterationCount(7)
+            .WithIterationTime(TimeInterval.FromMilliseconds(50)));
         AddLogger(ConsoleLogger.Default);
         AddExporter(MarkdownExporter.GitHub);
         AddColumn(TargetMethodColumn.Method);

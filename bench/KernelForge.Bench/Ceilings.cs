@@ -13,9 +13,10 @@ internal readonly record struct Ceiling(double GigaFlops, double GigaBytes);
 /// <summary>Ceilings measured between the cases of a run, by number of threads. The median counts, as it does for a case.</summary>
 internal static class Ceilings
 {
+    private static readonly TimeSpan Stretch = TimeSpan.FromMilliseconds(50);
     private static readonly Dictionary<int, List<Ceiling>> Samples = [];
 
-    /// <summary>Takes a sample; about a tenth of a second.</summary>
+    /// <summary>Takes a sample; about half a second.</summary>
     public static void Measure(int threads)
     {
         using var pool = new CpuThreads(threads);
@@ -48,7 +49,7 @@ internal static class Ceilings
         return rate;
     }
 
-    /// <summary>Median of five, after one that warms up.</summary>
+    /// <summary>Median of five stretches about as long as an iteration of a benchmark, so that other work on the machine shows alike in both.</summary>
     private static double Nanoseconds<TWork>(CpuThreads pool, int threads, ref TWork work) where TWork : struct, IParallelWork
     {
         pool.Run(ref work, threads);
@@ -56,8 +57,14 @@ internal static class Ceilings
         for (int i = 0; i < times.Length; i++)
         {
             long start = Stopwatch.GetTimestamp();
-            pool.Run(ref work, threads);
-            times[i] = Stopwatch.GetElapsedTime(start).TotalNanoseconds;
+            int runs = 0;
+            do
+            {
+                pool.Run(ref work, threads);
+                runs++;
+            }
+            while (Stopwatch.GetElapsedTime(start) < Stretch);
+            times[i] = Stopwatch.GetElapsedTime(start).TotalNanoseconds / runs;
         }
         return Median(times);
     }
@@ -73,7 +80,7 @@ internal static class Ceilings
 
         public void Run(int part, int parts) => sink = CpuInstructionSets.Best == CpuInstructionSet.Vector512 ? Wide() : Narrow();
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Wide()
         {
             Vector512<float> a = default, b = default, c = default, d = default, e = default, f = default;
@@ -97,7 +104,7 @@ internal static class Ceilings
             return Vector512.Sum(a + b + c + d + e + f + g + h + i + j + k + l);
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Narrow()
         {
             Vector256<float> a = default, b = default, c = default, d = default, e = default, f = default;
@@ -127,7 +134,7 @@ internal static class Ceilings
     {
         private float sink;
 
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         public void Run(int part, int parts)
         {
             long quarter = length / parts / 4 / Vector<float>.Count * Vector<float>.Count;

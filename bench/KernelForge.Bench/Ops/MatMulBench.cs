@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using BenchmarkDotNet.Attributes;
 using KernelForge.Cpu;
@@ -54,6 +55,7 @@ public class MatMulBench : OperatorBench
 
     private readonly struct DotProducts(DeviceMatrix x, DeviceMatrix weights, DeviceMatrix result) : IParallelWork
     {
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         public void Run(int part, int parts)
         {
             int first = (int)((long)weights.Rows * part / parts), end = (int)((long)weights.Rows * (part + 1) / parts);
@@ -64,6 +66,7 @@ public class MatMulBench : OperatorBench
                         : Dot(x.Row<float>(row), weights.Row<BFloat16>(column));
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
         {
             Vector<float> sum = default;
@@ -72,6 +75,7 @@ public class MatMulBench : OperatorBench
             return Vector.Sum(sum);
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Dot(ReadOnlySpan<float> a, ReadOnlySpan<BFloat16> b)
         {
             ReadOnlySpan<ushort> bits = MemoryMarshal.Cast<BFloat16, ushort>(b);

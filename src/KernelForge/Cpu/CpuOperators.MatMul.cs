@@ -2,7 +2,7 @@ namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
 {
-    private const long ProductsPerPart = 128 * 1024; // some microseconds; less is done before another thread has started
+    private const long ProductsPerPart = 256 * 1024; // about ten microseconds; less is done before another thread has started
 
     protected override void MatMulCore(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
     {

@@ -23,7 +23,7 @@ internal readonly unsafe struct MatMulTile256 : IMatMulTile
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void TwoRows<T>(float* x, T* w0, T* w1, int length, float* totals, int totalStride, bool isFirst) where T : unmanaged
     {
         Vector256<float> low00 = default, high00 = default, low01 = default, high01 = default;
@@ -51,7 +51,7 @@ internal readonly unsafe struct MatMulTile256 : IMatMulTile
         AddSums(low10 + high10, low11 + high11, totals + totalStride, isFirst);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void OneRow<T>(float* x, T* w0, T* w1, int length, float* totals, bool isFirst) where T : unmanaged
     {
         Vector256<float> low0 = default, high0 = default, low1 = default, high1 = default;

@@ -21,7 +21,7 @@ internal readonly unsafe struct MatMulTile512 : IMatMulTile
         else OneRow(x, weights, weightStride, length, totals, isFirst);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void ThreeRows<T>(float* x, T* weights, nint stride, int length, float* totals, int totalStride, bool isFirst) where T : unmanaged
     {
         Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
@@ -54,7 +54,7 @@ internal readonly unsafe struct MatMulTile512 : IMatMulTile
         AddSums(c0, c1, c2, c3, c4, c5, c6, c7, totals + 2 * totalStride, isFirst);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void TwoRows<T>(float* x, T* weights, nint stride, int length, float* totals, int totalStride, bool isFirst) where T : unmanaged
     {
         Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
@@ -85,7 +85,7 @@ internal readonly unsafe struct MatMulTile512 : IMatMulTile
         AddSums(b0, b1, b2, b3, b4, b5, b6, b7, totals + totalStride, isFirst);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void OneRow<T>(float* x, T* weights, nint stride, int length, float* totals, bool isFirst) where T : unmanaged
     {
         Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;

@@ -7,7 +7,7 @@ internal readonly unsafe struct MatMulTileScalar : IMatMulTile
 {
     public static int Rows => 1;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void AddChunk<T>(int rows, float* x, T* weights, nint weightStride, int length, float* totals, int totalStride, bool isFirst)
         where T : unmanaged
     {

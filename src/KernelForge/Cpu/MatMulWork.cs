@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
@@ -133,6 +134,8 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
         new Span<float>(packed, (IMatMulTile.Columns - count) * padded).Clear();
     }
 
+    /// <summary>Adds the bias to a strip of totals, rounds it and stores it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
     {
         if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + (nint)firstColumn * bias.DType.Size(), buffers.Bias, columnCount);

@@ -21,7 +21,7 @@ internal static unsafe class Narrow
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void ToBF16(float* source, BFloat16* destination, int count)
     {
         int i = 0;
@@ -38,7 +38,7 @@ internal static unsafe class Narrow
         for (; i < count; i++) destination[i] = (BFloat16)source[i];
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void ToF16(float* source, Half* destination, int count)
     {
         int i = 0;

@@ -85,7 +85,7 @@ internal static unsafe class Widen
     }
 
     /// <summary>Widens <paramref name="count"/> elements; <typeparamref name="T"/> is float, Half or BFloat16.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Row<T>(T* source, float* destination, int count) where T : unmanaged
     {
         int i = 0;
