@@ -17,13 +17,17 @@ internal static class BatchLine
     private static readonly string[] IgnoredKeys = ["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"];
 
     private static readonly string[] BodyKeys =
-        ["model", "prompt", "messages", "stream", "echo", "best_of", "max_completion_tokens", "top_logprobs", "response_format", .. IgnoredKeys, .. SamplingKeys.Names];
+    [
+        "model", "prompt", "messages", "stream", "echo", "best_of", "max_completion_tokens", "top_logprobs", "response_format",
+        .. IgnoredKeys, .. SamplingKeys.Names,
+    ];
 
     public static bool IsOne(JsonElement line) =>
         line.TryGetProperty("custom_id", out _) || line.TryGetProperty("body", out _) || line.TryGetProperty("url", out _);
 
     public static LineFormat FormatOf(JsonElement line) =>
-        line.TryGetProperty("url", out JsonElement url) && url.ValueKind == JsonValueKind.String && url.ValueEquals(ChatUrl) ? LineFormat.BatchChat : LineFormat.BatchCompletion;
+        line.TryGetProperty("url", out JsonElement url) && url.ValueKind == JsonValueKind.String && url.ValueEquals(ChatUrl)
+            ? LineFormat.BatchChat : LineFormat.BatchCompletion;
 
     /// <summary>Completes a record of which line, id and format are known.</summary>
     public static PromptRecord Read(PromptRecord record, LineValue line, SamplingOptions defaults)
@@ -53,7 +57,9 @@ internal static class BatchLine
     {
         if (body.Member("messages") is not null) throw new LineException("a completion takes prompt, not messages");
         LineValue prompt = body.Member("prompt") ?? throw new LineException("no prompt: the body needs prompt");
-        return prompt.Element.ValueKind == JsonValueKind.Array ? record with { TokenIds = prompt.TokenIds() } : record with { Text = prompt.Text() };
+        return prompt.Element.ValueKind == JsonValueKind.Array
+            ? record with { TokenIds = prompt.TokenIds() }
+            : record with { Text = prompt.Text() };
     }
 
     private static SamplingOptions SamplingOf(LineValue body, SamplingOptions defaults, LineFormat format)
@@ -67,7 +73,8 @@ internal static class BatchLine
             if (value.Element.ValueKind == JsonValueKind.Null && BodyKeys.Contains(value.Key)) continue;
             if (format == LineFormat.BatchChat && value.Key == "logprobs") wantsLogProbs = value.Flag();
             else if (format == LineFormat.BatchChat && value.Key == "top_logprobs") topLogProbs = value.Whole();
-            else if (format == LineFormat.BatchChat && value.Key == "max_completion_tokens") sampling = sampling with { MaxTokens = value.Whole() };
+            else if (format == LineFormat.BatchChat && value.Key == "max_completion_tokens")
+                sampling = sampling with { MaxTokens = value.Whole() };
             else if (!IsSatisfied(value, body))
                 sampling = SamplingKeys.Apply(sampling, value) ?? throw new LineException($"unknown key '{value.Key}'{Nearest.Suggestion(value.Key, BodyKeys)}");
         }

@@ -34,14 +34,18 @@ internal sealed class ExpectedAnswers
         return expected;
     }
 
-    /// <summary>Whether the answer is the expected one, by its first choice; null when nothing is expected. An error is not the expected answer.</summary>
+    /// <summary>
+    /// Whether the answer is the expected one, by its first choice; null when nothing is expected. An error is not the expected answer.
+    /// </summary>
     public bool? IsRight(Answer answer)
     {
         if (!_answers.TryGetValue(answer.Id, out (string? Text, int[]? TokenIds) expected)) return null;
         if (answer.Error is not null) return false;
 
         AnswerChoice choice = answer.Choices[0];
-        return expected.Text is { } text ? choice.Text.ToString().AsSpan().Trim().SequenceEqual(text.AsSpan().Trim()) : choice.TokenIds.SequenceEqual(expected.TokenIds!);
+        return expected.Text is { } text
+            ? choice.Text.ToString().AsSpan().Trim().SequenceEqual(text.AsSpan().Trim())
+            : choice.TokenIds.SequenceEqual(expected.TokenIds!);
     }
 
     private void Add(JsonLine line)

@@ -19,7 +19,8 @@ internal static class OptionNames
         string message = error.Message;
         int suffix = message.LastIndexOf(" (Parameter ", StringComparison.Ordinal);
         if (suffix >= 0) message = message[..suffix];
-        foreach ((string property, string option) in Names) message = message.Replace($"EngineOptions.{property} ", option + " ", StringComparison.Ordinal);
+        foreach ((string property, string option) in Names)
+            message = message.Replace($"EngineOptions.{property} ", option + " ", StringComparison.Ordinal);
         return new CommandException(message);
     }
 }

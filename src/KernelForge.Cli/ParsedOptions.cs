@@ -34,7 +34,8 @@ internal sealed class ParsedOptions(IReadOnlyDictionary<string, List<string>> va
     {
         if (Text(name) is not string text) return null;
         return float.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out float value) && value >= minimum && value <= maximum
-            ? value : throw Wrong(name, maximum == float.MaxValue ? $"a number of at least {minimum}" : $"a number from {minimum} to {maximum}", text);
+            ? value
+            : throw Wrong(name, maximum == float.MaxValue ? $"a number of at least {minimum}" : $"a number from {minimum} to {maximum}", text);
     }
 
     /// <summary>Bytes.</summary>

@@ -15,16 +15,23 @@ internal static class PlainLine
         foreach (LineValue value in line.Members("an object"))
         {
             if (OtherKeys.Contains(value.Key)) continue;
-            SamplingOptions? applied = value.Element.ValueKind == JsonValueKind.Null && SamplingKeys.Names.Contains(value.Key) ? sampling : SamplingKeys.Apply(sampling, value);
-            sampling = applied ?? throw new LineException($"unknown key '{value.Key}'{Nearest.Suggestion(value.Key, [.. OtherKeys, .. SamplingKeys.Names])}");
+            if (value.Element.ValueKind == JsonValueKind.Null && SamplingKeys.Names.Contains(value.Key)) continue;
+            sampling = SamplingKeys.Apply(sampling, value)
+                ?? throw new LineException($"unknown key '{value.Key}'{Nearest.Suggestion(value.Key, [.. OtherKeys, .. SamplingKeys.Names])}");
         }
         SamplingKeys.Validate(sampling);
 
         LineValue? text = line.Member("prompt"), ids = line.Member("prompt_token_ids"), messages = line.Member("messages");
         int prompts = (text is null ? 0 : 1) + (ids is null ? 0 : 1) + (messages is null ? 0 : 1);
-        if (prompts != 1)
-            throw new LineException(prompts == 0 ? "no prompt: the line needs prompt, prompt_token_ids or messages" : "more than one of prompt, prompt_token_ids and messages");
-        return record with { Text = text?.Text(), TokenIds = ids?.TokenIds(), Messages = messages is { } list ? MessagesOf(list) : null, Sampling = sampling };
+        if (prompts == 0) throw new LineException("no prompt: the line needs prompt, prompt_token_ids or messages");
+        if (prompts > 1) throw new LineException("more than one of prompt, prompt_token_ids and messages");
+        return record with
+        {
+            Text = text?.Text(),
+            TokenIds = ids?.TokenIds(),
+            Messages = messages is { } list ? MessagesOf(list) : null,
+            Sampling = sampling,
+        };
     }
 
     /// <summary>Turns of a conversation; the content of a turn is a string or a list of text parts.</summary>

@@ -30,7 +30,9 @@ internal sealed class Progress(Terminal terminal, int total, bool quiet, TimePro
 
         double seconds = _clock.GetElapsedTime(_start).TotalSeconds;
         int tenth = (int)(10L * state.Done / total);
-        bool due = terminal.IsInteractive ? seconds - _shownAt >= RedrawSeconds || state.Done == total : tenth > _shownTenth || seconds - _shownAt >= LineSeconds;
+        bool due = terminal.IsInteractive
+            ? seconds - _shownAt >= RedrawSeconds || state.Done == total
+            : seconds - _shownAt >= LineSeconds || tenth > _shownTenth;
         if (!due) return;
 
         (_shownAt, _shownTenth) = (seconds, tenth);

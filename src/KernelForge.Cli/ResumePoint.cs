@@ -43,7 +43,10 @@ internal sealed record ResumePoint(IReadOnlyList<string> Ids, long Length, int E
             if (i >= inputIds.Count)
                 throw new CommandException($"{name} belongs to another input: it has {Ids.Count} answers, the input has {inputIds.Count} lines.");
             if (Ids[i] != inputIds[i])
-                throw new CommandException($"{name} belongs to another input: answer {i + 1} is for '{Ids[i]}', the input has '{inputIds[i]}' there.");
+            {
+                throw new CommandException(
+                    $"{name} belongs to another input: answer {i + 1} is for '{Ids[i]}', the input has '{inputIds[i]}' there.");
+            }
         }
     }
 

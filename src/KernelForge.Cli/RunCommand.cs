@@ -58,39 +58,32 @@ internal static class RunCommand
         int first = files.Before.Ids.Count, lines = first + answers.Count;
         var writer = new AnswerWriter(files.StartOutput(), files.OutputName, first);
         var loop = new RunLoop(engine, new AnswerJson(engine.Tokenizer!, ModelName(options.Model)), writer, files.Expected);
-        EngineMemory memory = EngineMemory.Of(engine.Model!, weights: 0, options.Engine);
-        int blocks = (int)(memory.KvCache / memory.BytesPerBlock);
-
         foreach (Answer answer in answers) loop.Add(answer);
+
         var progress = new Progress(terminal, lines, options.Quiet);
+        (int blocks, long bytes) = KvCacheOf(engine, options.Engine);
         bool finished = loop.Run(progress, blocks, stop);
         progress.Clear();
 
-        SchedulerCounters counters = engine.Counters;
-        var summary = new RunSummary
+        RunSummary summary = RunSummary.Of(engine.Counters, loop) with
         {
             Lines = lines,
             AlreadyAnswered = first,
             Answered = writer.Next - first,
-            Errors = loop.Errors,
             Interrupted = !finished,
-            PromptTokens = loop.PromptTokens,
-            PromptTokensComputed = counters.PromptTokensComputed,
-            PromptTokensShared = counters.PromptTokensReused,
-            GeneratedTokens = counters.OutputTokens,
-            TokensRecomputed = counters.TokensRecomputed,
-            Preemptions = counters.Preemptions,
-            Steps = counters.Steps,
-            Times = loop.Times,
             WallSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds,
             LoadSeconds = loadSeconds,
             KvBlocks = blocks,
-            KvBlocksPeak = counters.BlocksPeak,
             KvBlockSize = options.Engine.BlockSize,
-            KvBytes = memory.KvCache,
-            Score = loop.Score,
+            KvBytes = bytes,
         };
         return Report(options, terminal, summary, files.Before.Errors);
+    }
+
+    private static (int Blocks, long Bytes) KvCacheOf(Engine engine, EngineOptions options)
+    {
+        EngineMemory memory = EngineMemory.Of(engine.Model!, weights: 0, options);
+        return ((int)(memory.KvCache / memory.BytesPerBlock), memory.KvCache);
     }
 
     private static Engine Load(RunOptions options, Device device)

@@ -18,7 +18,9 @@ internal sealed class RunFiles : IDisposable
 
     public ExpectedAnswers? Expected { get; private set; }
 
-    /// <summary>Throws <see cref="CommandException"/> when a file is missing, or the output exists and neither --resume nor --overwrite says what to do.</summary>
+    /// <summary>
+    /// Throws <see cref="CommandException"/> when a file is missing, or the output exists and neither --resume nor --overwrite says what to do.
+    /// </summary>
     public static RunFiles Open(RunOptions options, Terminal terminal)
     {
         if (!Directory.Exists(options.Model)) throw new CommandException($"The model folder {options.Model} does not exist.");
@@ -54,7 +56,8 @@ internal sealed class RunFiles : IDisposable
     public Stream StartOutput()
     {
         if (_options.Output == RunOptions.Standard) return _terminal.Output;
-        var output = new FileStream(_options.Output, _options.Resume ? FileMode.OpenOrCreate : FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        FileMode mode = _options.Resume ? FileMode.OpenOrCreate : FileMode.Create;
+        var output = new FileStream(_options.Output, mode, FileAccess.Write, FileShare.Read, bufferSize: 0);
         _output = output;
         if (_options.Resume)
         {

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using KernelForge.Inference;
 
 namespace KernelForge.Cli;
 
@@ -6,17 +7,17 @@ namespace KernelForge.Cli;
 internal sealed record RunSummary
 {
     /// <summary>Lines of the input.</summary>
-    public required int Lines { get; init; }
+    public int Lines { get; init; }
 
     /// <summary>Lines that the output had when the run started.</summary>
-    public required int AlreadyAnswered { get; init; }
+    public int AlreadyAnswered { get; init; }
 
     /// <summary>Lines written, errors included.</summary>
-    public required int Answered { get; init; }
+    public int Answered { get; init; }
 
     public required int Errors { get; init; }
 
-    public required bool Interrupted { get; init; }
+    public bool Interrupted { get; init; }
 
     /// <summary>Tokens of all queued prompts, begun or not when interrupted; a prompt with several samples counts for each of them.</summary>
     public required long PromptTokens { get; init; }
@@ -37,28 +38,46 @@ internal sealed record RunSummary
     public required StepTimes Times { get; init; }
 
     /// <summary>The whole command, loading included.</summary>
-    public required double WallSeconds { get; init; }
+    public double WallSeconds { get; init; }
 
-    public required double LoadSeconds { get; init; }
+    public double LoadSeconds { get; init; }
 
-    public required int KvBlocks { get; init; }
+    public int KvBlocks { get; init; }
 
     public required int KvBlocksPeak { get; init; }
 
-    public required int KvBlockSize { get; init; }
+    public int KvBlockSize { get; init; }
 
-    public required long KvBytes { get; init; }
+    public long KvBytes { get; init; }
 
     /// <summary>Answers of this run with an expectation, and those that meet it; null without --score.</summary>
     public required (int Compared, int Right)? Score { get; init; }
 
     public double? Accuracy => Score is { Compared: > 0 } score ? (double)score.Right / score.Compared : null;
 
+    /// <summary>What engine and loop know; the rest is the caller's.</summary>
+    public static RunSummary Of(in SchedulerCounters counters, RunLoop loop) => new()
+    {
+        Errors = loop.Errors,
+        PromptTokens = loop.PromptTokens,
+        PromptTokensComputed = counters.PromptTokensComputed,
+        PromptTokensShared = counters.PromptTokensReused,
+        GeneratedTokens = counters.OutputTokens,
+        TokensRecomputed = counters.TokensRecomputed,
+        Preemptions = counters.Preemptions,
+        Steps = counters.Steps,
+        Times = loop.Times,
+        KvBlocksPeak = counters.BlocksPeak,
+        Score = loop.Score,
+    };
+
     public void WriteText(TextWriter writer)
     {
         double shared = PromptTokens > 0 ? 100.0 * PromptTokensShared / PromptTokens : 0;
         double peak = KvBlocks > 0 ? 100.0 * KvBlocksPeak / KvBlocks : 0;
-        Line("lines", $"{Answered} answered{(Errors > 0 ? $", {Errors} of them with errors" : "")}{(AlreadyAnswered > 0 ? $"; {AlreadyAnswered} were there before" : "")}");
+        string errors = Errors > 0 ? $", {Errors} of them with errors" : "";
+        string before = AlreadyAnswered > 0 ? $"; {AlreadyAnswered} were there before" : "";
+        Line("lines", $"{Answered} answered{errors}{before}");
         Line("prompt tokens", $"{PromptTokens}; {PromptTokensComputed} computed, {PromptTokensShared} ({shared:0.0} %) shared with other prompts");
         Line("generated tokens", $"{GeneratedTokens}");
         Line("prefill", $"{Times.PrefillTokensPerSecond:0} tokens/s");

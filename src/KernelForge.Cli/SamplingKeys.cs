@@ -77,11 +77,14 @@ internal static class SamplingKeys
             (nameof(SamplingOptions.Temperature), "temperature"), (nameof(SamplingOptions.TopK), "top_k"), (nameof(SamplingOptions.TopP), "top_p"),
             (nameof(SamplingOptions.MinP), "min_p"), (nameof(SamplingOptions.RepetitionPenalty), "repetition_penalty"),
             (nameof(SamplingOptions.PresencePenalty), "presence_penalty"), (nameof(SamplingOptions.FrequencyPenalty), "frequency_penalty"),
-            (nameof(SamplingOptions.LogProbs), "logprobs"), (nameof(SamplingOptions.N), "n"), (nameof(SamplingOptions.StopTokenIds), "stop_token_ids"),
-            (nameof(SamplingOptions.StopStrings), "stop"), (nameof(SamplingOptions.LogitBias), "logit_bias"),
+            (nameof(SamplingOptions.LogProbs), "logprobs"), (nameof(SamplingOptions.N), "n"),
+            (nameof(SamplingOptions.StopTokenIds), "stop_token_ids"), (nameof(SamplingOptions.StopStrings), "stop"), (nameof(SamplingOptions.LogitBias), "logit_bias"),
         ];
         foreach ((string option, string key) in names)
-            message = message.Replace($"SamplingOptions.{option} ", key + " ", StringComparison.Ordinal).Replace($" {option} =", $" {key} =", StringComparison.Ordinal);
+        {
+            message = message.Replace($"SamplingOptions.{option} ", key + " ", StringComparison.Ordinal)
+                .Replace($" {option} =", $" {key} =", StringComparison.Ordinal);
+        }
         return message.TrimEnd('.');
     }
 }

@@ -13,8 +13,8 @@ internal sealed record Terminal(Stream Input, Stream Output, TextWriter Error, b
     public static Terminal OfProcess()
     {
         bool interactive = !Console.IsErrorRedirected;
-        return new Terminal(
-            Console.OpenStandardInput(), Console.OpenStandardOutput(), Console.Error, interactive, interactive ? Math.Max(20, Console.WindowWidth) : 80);
+        int width = interactive ? Math.Max(20, Console.WindowWidth) : 80;
+        return new Terminal(Console.OpenStandardInput(), Console.OpenStandardOutput(), Console.Error, interactive, width);
     }
 
     public void WriteOutput(string text)

@@ -7,7 +7,8 @@ public class AnswerWriterTests
 {
     private static readonly string[] Ids = ["a", "b", "line-3", "d"];
 
-    private static byte[] LineOf(string id) => Encoding.UTF8.GetBytes(id == "b" ? $$"""{"id":"{{id}}","error":"é"}""" : $$"""{"id":"{{id}}","text":"é }{\"id\":\"b\"}"}""");
+    private static byte[] LineOf(string id) => Encoding.UTF8.GetBytes(
+        id == "b" ? $$"""{"id":"{{id}}","error":"é"}""" : $$"""{"id":"{{id}}","text":"é }{\"id\":\"b\"}"}""");
 
     private static byte[] Write(Stream output, int first, params int[] order)
     {
@@ -116,8 +117,11 @@ public class AnswerWriterTests
     {
         var point = new ResumePoint(["a", "c"], 0, 0);
 
-        Assert.Contains("answer 2 is for 'c', the input has 'b' there", Assert.Throws<CommandException>(() => point.RequireBeginningOf(Ids, "out")).Message, StringComparison.Ordinal);
-        Assert.Contains("it has 2 answers, the input has 1 lines", Assert.Throws<CommandException>(() => point.RequireBeginningOf(["a"], "out")).Message, StringComparison.Ordinal);
+        var other = Assert.Throws<CommandException>(() => point.RequireBeginningOf(Ids, "out"));
+        var shorter = Assert.Throws<CommandException>(() => point.RequireBeginningOf(["a"], "out"));
+
+        Assert.Contains("answer 2 is for 'c', the input has 'b' there", other.Message, StringComparison.Ordinal);
+        Assert.Contains("it has 2 answers, the input has 1 lines", shorter.Message, StringComparison.Ordinal);
         point.RequireBeginningOf(["a", "c", "d"], "out");
     }
 

@@ -9,7 +9,8 @@ public sealed class ProgressTests : IDisposable
 
     public void Dispose() => _error.Dispose();
 
-    private Progress Start(bool interactive, int width = 200, bool quiet = false) => new(new Terminal(Stream.Null, Stream.Null, _error, interactive, width), 200, quiet, _clock);
+    private Progress Start(bool interactive, int width = 200, bool quiet = false) =>
+        new(new Terminal(Stream.Null, Stream.Null, _error, interactive, width), 200, quiet, _clock);
 
     [Fact]
     public void Show_NotInteractive_WritesALineEveryTenPerCentOrTenSeconds()

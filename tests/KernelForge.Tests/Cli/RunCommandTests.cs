@@ -294,7 +294,8 @@ public class RunCommandTests
 
         // One sequence at a time: the first progress line comes with the first answers.
         var terminal = new Terminal(Stream.Null, Stream.Null, new CancellingWriter(error, stop));
-        int code = Commands.Run(["run", "--model", session.Model, "--input", session.Input, "--output", session.Output, "--overwrite", "--max-sequences", "1"], terminal, stop.Token);
+        string[] arguments = ["run", "--model", session.Model, "--input", session.Input, "--output", session.Output, "--overwrite", "--max-sequences", "1"];
+        int code = Commands.Run(arguments, terminal, stop.Token);
 
         Assert.Equal(130, code);
         Assert.InRange(session.OutputLines.Length, 1, 5);
