@@ -7,8 +7,8 @@ namespace KernelForge;
 /// <param name="Position">Absolute position of the token that is drawn.</param>
 /// <param name="Temperature">Logits are divided by it; 0 takes the largest logit.</param>
 /// <param name="TopK">Only the k most likely tokens (ties to the lower id); 0 for all.</param>
-/// <param name="TopP">Only the most likely tokens whose probabilities just reach p; 1 for all.</param>
-/// <param name="MinP">Only tokens at least this times as likely as the most likely one; 0 for all.</param>
+/// <param name="TopP">Only the most likely of these whose probabilities, after temperature and among what top-k leaves, just reach p; 1 for all.</param>
+/// <param name="MinP">Only tokens at least this times as likely, after temperature, as the most likely one; 0 for all.</param>
 [StructLayout(LayoutKind.Sequential)]
 public readonly record struct SamplingRow(ulong Seed, int Position, float Temperature, int TopK, float TopP, float MinP);
 
@@ -34,7 +34,7 @@ public abstract partial class Operators
 
     /// <summary>
     /// Draws a token for every row: the argmax of logit / temperature + Gumbel noise over the tokens that top-k, then top-p, then min-p leave. The noise comes from
-    /// Philox keyed by (seed, position, token), so a token does not depend on the batch or on how many tokens a step computes.
+    /// Philox keyed by (seed, position, token), so a token does not depend on the batch or on how many tokens a step computes. NaN logits count as negative infinity.
     /// </summary>
     /// <param name="logits">F32 [rows, vocabulary].</param>
     /// <param name="rows">[rows] how to draw.</param>
