@@ -69,7 +69,7 @@ function Invoke-Tests {
 switch ($Verb) {
     'demo' { Assert-Dotnet; Invoke-Demo }
     'test' { Assert-Dotnet; Invoke-Tests }
-    'bench' { Assert-Dotnet; Invoke-Dotnet run -c Release --project bench/KernelForge.Bench -- @Arguments }
+    'bench' { Assert-Dotnet; Invoke-Dotnet run -c Release --project bench/KernelForge.Bench '--' @Arguments }
     'pack' { Assert-Dotnet; Invoke-Dotnet pack KernelForge.sln -c Release -v quiet @Arguments; Get-ChildItem artifacts/package/release/*.nupkg }
     'clean' { Remove-Item -Recurse -Force artifacts -ErrorAction SilentlyContinue }
     { $_ -in 'help', '-h', '--help' } { Show-Usage }
