@@ -13,30 +13,10 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
     public static Lanes256 Fill(float value) => new(Vector256.Create(value), Vector256.Create(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 Load(float* source) => new(Vector256.Load(source), Vector256.Load(source + 8));
+    public static Lanes256 Load<T>(T* source) where T : unmanaged => new(Widen.Load256(source), Widen.Load256(source + 8));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 LoadF16(ushort* source) => new(WidenF16(Vector128.Load(source)), WidenF16(Vector128.Load(source + 8)));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 LoadBF16(ushort* source) => new(
-        (Avx2.ConvertToVector256Int32(Vector128.Load(source)) << 16).AsSingle(),
-        (Avx2.ConvertToVector256Int32(Vector128.Load(source + 8)) << 16).AsSingle());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Lanes256 value, float* destination)
-    {
-        value.low.Store(destination);
-        value.high.Store(destination + 8);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreF16(Lanes256 value, ushort* destination) =>
-        Vector256.Narrow(RoundF16(value.low.AsUInt32()), RoundF16(value.high.AsUInt32())).Store(destination);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBF16(Lanes256 value, ushort* destination) =>
-        Vector256.Narrow(RoundBF16(value.low.AsUInt32()), RoundBF16(value.high.AsUInt32())).Store(destination);
+    public static void Store<T>(Lanes256 value, T* destination) where T : unmanaged => Narrow.Store256(value.low, value.high, destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 operator +(Lanes256 left, Lanes256 right) => new(left.low + right.low, left.high + right.high);
@@ -148,34 +128,4 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Fraction(Vector256<float> value) =>
         ((value.AsUInt32() & Vector256.Create(0x007FFFFFu)) | Vector256.Create(0x3F800000u)).AsSingle();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> WidenF16(Vector128<ushort> halves)
-    {
-        Vector256<int> shifted = (Avx2.ConvertToVector256Int32(halves.AsInt16()) << 13) & Vector256.Create(HalfBits.SignAndMagnitude);
-        Vector256<int> infinite = Vector256.Create(HalfBits.Infinity), special = Vector256.Equals(shifted & infinite, infinite);
-        Vector256<float> value = shifted.AsSingle() * Vector256.Create(HalfBits.Rebias);
-        return value | (special & Vector256.Create(HalfBits.WideInfinity).AsInt32()).AsSingle();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> RoundF16(Vector256<uint> bits)
-    {
-        Vector256<uint> magnitude = bits & Vector256.Create(0x7FFFFFFFu);
-        Vector256<uint> rounded = (magnitude + Vector256.Create(HalfBits.RoundingBias) + ((magnitude >> 13) & Vector256<uint>.One)) >> 13;
-        Vector256<uint> small = (magnitude.AsSingle() + Vector256.Create(0.5f)).AsUInt32() - Vector256.Create(0.5f).AsUInt32();
-        rounded = Vector256.ConditionalSelect(Vector256.LessThan(magnitude, Vector256.Create(HalfBits.SmallestNormalWide)), small, rounded);
-        Vector256<uint> special = Vector256.ConditionalSelect(
-            Vector256.GreaterThan(magnitude, Vector256.Create(HalfBits.WideInfinity)), Vector256.Create(0x7E00u), Vector256.Create(0x7C00u));
-        rounded = Vector256.ConditionalSelect(Vector256.GreaterThanOrEqual(magnitude, Vector256.Create(HalfBits.TooLargeWide)), special, rounded);
-        return rounded | ((bits >> 16) & Vector256.Create(0x8000u));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> RoundBF16(Vector256<uint> bits)
-    {
-        Vector256<uint> rounded = (bits + Vector256.Create(0x7FFFu) + ((bits >> 16) & Vector256<uint>.One)) >> 16;
-        Vector256<uint> isNaN = Vector256.GreaterThan(bits & Vector256.Create(0x7FFFFFFFu), Vector256.Create(HalfBits.WideInfinity));
-        return Vector256.ConditionalSelect(isNaN, (bits >> 16) | Vector256.Create(0x40u), rounded);
-    }
 }

@@ -14,46 +14,10 @@ internal readonly unsafe struct Lanes512(Vector512<float> vector) : ILanes<Lanes
     public static Lanes512 Fill(float value) => new(Vector512.Create(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 Load(float* source) => new(Vector512.Load(source));
+    public static Lanes512 Load<T>(T* source) where T : unmanaged => new(Widen.Load512(source));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 LoadF16(ushort* source)
-    {
-        Vector512<int> shifted = (Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)) << 13) & Vector512.Create(HalfBits.SignAndMagnitude);
-        Vector512<int> infinite = Vector512.Create(HalfBits.Infinity), special = Vector512.Equals(shifted & infinite, infinite);
-        Vector512<float> value = shifted.AsSingle() * Vector512.Create(HalfBits.Rebias);
-        return new(value | (special & Vector512.Create(HalfBits.WideInfinity).AsInt32()).AsSingle());
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 LoadBF16(ushort* source) =>
-        new((Avx512F.ConvertToVector512UInt32(Vector256.Load(source)) << 16).AsSingle());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Lanes512 value, float* destination) => value.vector.Store(destination);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreF16(Lanes512 value, ushort* destination)
-    {
-        Vector512<uint> bits = value.vector.AsUInt32(), magnitude = bits & Vector512.Create(0x7FFFFFFFu);
-        Vector512<uint> rounded = (magnitude + Vector512.Create(HalfBits.RoundingBias) + ((magnitude >> 13) & Vector512<uint>.One)) >> 13;
-        Vector512<uint> small = (magnitude.AsSingle() + Vector512.Create(0.5f)).AsUInt32() - Vector512.Create(0.5f).AsUInt32();
-        rounded = Vector512.ConditionalSelect(Vector512.LessThan(magnitude, Vector512.Create(HalfBits.SmallestNormalWide)), small, rounded);
-        Vector512<uint> special = Vector512.ConditionalSelect(
-            Vector512.GreaterThan(magnitude, Vector512.Create(HalfBits.WideInfinity)), Vector512.Create(0x7E00u), Vector512.Create(0x7C00u));
-        rounded = Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(HalfBits.TooLargeWide)), special, rounded);
-        Avx512F.ConvertToVector256UInt16(rounded | ((bits >> 16) & Vector512.Create(0x8000u))).Store(destination);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBF16(Lanes512 value, ushort* destination)
-    {
-        Vector512<uint> bits = value.vector.AsUInt32();
-        Vector512<uint> rounded = (bits + Vector512.Create(0x7FFFu) + ((bits >> 16) & Vector512<uint>.One)) >> 16;
-        Vector512<uint> quiet = (bits >> 16) | Vector512.Create(0x40u);
-        Vector512<uint> isNaN = Vector512.GreaterThan(bits & Vector512.Create(0x7FFFFFFFu), Vector512.Create(HalfBits.WideInfinity));
-        Avx512F.ConvertToVector256UInt16(Vector512.ConditionalSelect(isNaN, quiet, rounded)).Store(destination);
-    }
+    public static void Store<T>(Lanes512 value, T* destination) where T : unmanaged => Narrow.Store512(value.vector, destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 operator +(Lanes512 left, Lanes512 right) => new(left.vector + right.vector);

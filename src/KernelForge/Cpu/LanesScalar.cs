@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace KernelForge.Cpu;
 
 /// <summary>Sixteen lanes one after the other, for processors without the vector instructions; also the plain statement of what the vectors do.</summary>
@@ -14,32 +12,16 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         return result;
     }
 
-    public static LanesScalar Load(float* source) => Unsafe.ReadUnaligned<LanesScalar>(source);
-
-    public static LanesScalar LoadF16(ushort* source)
+    public static LanesScalar Load<T>(T* source) where T : unmanaged
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = (float)BitConverter.UInt16BitsToHalf(source[i]);
+        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = Widen.One(source[i]);
         return result;
     }
 
-    public static LanesScalar LoadBF16(ushort* source)
+    public static void Store<T>(LanesScalar value, T* destination) where T : unmanaged
     {
-        LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = BFloat16.FromBits(source[i]);
-        return result;
-    }
-
-    public static void Store(LanesScalar value, float* destination) => Unsafe.WriteUnaligned(destination, value);
-
-    public static void StoreF16(LanesScalar value, ushort* destination)
-    {
-        for (int i = 0; i < Lanes.Count; i++) destination[i] = BitConverter.HalfToUInt16Bits((Half)value.lane[i]);
-    }
-
-    public static void StoreBF16(LanesScalar value, ushort* destination)
-    {
-        for (int i = 0; i < Lanes.Count; i++) destination[i] = ((BFloat16)value.lane[i]).ToBits();
+        for (int i = 0; i < Lanes.Count; i++) destination[i] = Narrow.One<T>(value.lane[i]);
     }
 
     public static LanesScalar operator +(LanesScalar left, LanesScalar right)

@@ -9,10 +9,12 @@ namespace KernelForge.Cpu;
 /// It holds its rows of x as F32 in scratch, sized for the second-level cache, and passes them by one panel after the other, which stays in the first level.
 /// Weights are read where they lie, except incomplete panels and steps, which are filled up with zeros, and F16 for many rows.
 /// </summary>
+/// <typeparam name="TLanes">Reads x, writes the result.</typeparam>
 /// <typeparam name="TTile">The inner loop.</typeparam>
 /// <typeparam name="T">Element of the weights.</typeparam>
 [StructLayout(LayoutKind.Auto)]
-internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile : struct, IMatMulTile where T : unmanaged
+internal readonly unsafe struct MatMulWork<TLanes, TTile, T> : IParallelWork
+    where TLanes : struct, ILanes<TLanes> where TTile : struct, IMatMulTile where T : unmanaged
 {
     private const int BlockBytes = 512 * 1024;
     private const int MaxBlockRows = 256;
@@ -32,7 +34,7 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
         this.weights = (T*)weights.Address;
         weightStride = weights.RowStride;
         (rows, columns, k) = (x.Rows, weights.Rows, x.Columns);
-        paddedK = RoundUp(k, IMatMulTile.Lanes);
+        paddedK = Lanes.Padded(k);
         panels = CeilDiv(columns, IMatMulTile.Columns);
 
         int mostRows = Math.Clamp(BlockBytes / sizeof(float) / Math.Max(paddedK, 1), 4 * TTile.Rows, MaxBlockRows);
@@ -79,12 +81,9 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
         int size = x.DType.Size();
         for (int start = 0; start < k; start += IMatMulTile.Chunk)
         {
-            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
+            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = Lanes.Padded(length);
             for (int row = 0; row < count; row++, packed += padded)
-            {
-                Widen.Row(x.DType, (byte*)x.RowAddress(firstRow + row) + (nint)start * size, packed, length);
-                new Span<float>(packed + length, padded - length).Clear();
-            }
+                Elements.ToF32<TLanes>(x.RowAddress(firstRow + row) + (nint)start * size, x.DType, packed, length);
         }
     }
 
@@ -99,10 +98,10 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
         float* packedX = buffers.X;
         for (int start = 0; start < k; start += IMatMulTile.Chunk)
         {
-            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
+            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = Lanes.Padded(length);
             T* source = weights + firstColumn * weightStride + start;
             bool isWhole = length == padded && firstColumn + IMatMulTile.Columns <= columns;
-            bool costsMoreToWiden = typeof(T) == typeof(Half) && count > TTile.Rows; // a dozen instructions; BF16 takes two, which is less than to store it
+            bool costsMoreToWiden = typeof(T) == typeof(Half) && count > TTile.Rows; // seven instructions; BF16 takes two, which is less than to store it
             if (isWhole && !costsMoreToWiden)
             {
                 AddChunk(count, packedX, source, weightStride, padded, totals, isFirst: start == 0);
@@ -127,10 +126,7 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
     private void PackPanel(T* source, int count, int length, int padded, float* packed)
     {
         for (int row = 0; row < count; row++, packed += padded)
-        {
-            Widen.Row(source + row * weightStride, packed, length);
-            new Span<float>(packed + length, padded - length).Clear();
-        }
+            Elements.ToF32<TLanes, T>(source + row * weightStride, packed, length);
         new Span<float>(packed, (IMatMulTile.Columns - count) * padded).Clear();
     }
 
@@ -138,7 +134,7 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
     {
-        if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + (nint)firstColumn * bias.DType.Size(), buffers.Bias, columnCount);
+        if (!bias.IsEmpty) Elements.ToF32<TLanes>(bias.Address + (nint)firstColumn * bias.DType.Size(), bias.DType, buffers.Bias, columnCount);
         int size = result.DType.Size();
         for (int row = 0; row < count; row++)
         {
@@ -150,7 +146,7 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
                 // Which of two NaNs an addition returns depends on the order of its operands, so all become the same one.
                 Vector256.ConditionalSelect(Vector256.Equals(value, value), value, Vector256.Create(float.NaN)).Store(totals + column);
             }
-            Narrow.Row(result.DType, totals, (byte*)result.RowAddress(firstRow + row) + (nint)firstColumn * size, columnCount);
+            Elements.Convert<TLanes>((nint)totals, DType.F32, result.RowAddress(firstRow + row) + (nint)firstColumn * size, result.DType, columnCount);
         }
     }
 
