@@ -74,11 +74,11 @@ internal static class Ceilings
     {
         private const int Steps = 500_000;
         private const int Chains = 12;
-        private float sink;
+        private float _sink;
 
         public static double Flops => 2.0 * Steps * Chains * (CpuInstructionSets.Best == CpuInstructionSet.Vector512 ? Vector512<float>.Count : Vector256<float>.Count);
 
-        public void Run(int part, int parts) => sink = CpuInstructionSets.Best == CpuInstructionSet.Vector512 ? Wide() : Narrow();
+        public void Run(int part, int parts) => _sink = CpuInstructionSets.Best == CpuInstructionSet.Vector512 ? Wide() : Narrow();
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         private static float Wide()
@@ -132,7 +132,7 @@ internal static class Ceilings
     /// <summary>Sums memory, each thread its own stretch, with four streams of vectors.</summary>
     private unsafe struct Reads(float* memory, long length) : IParallelWork
     {
-        private float sink;
+        private float _sink;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
         public void Run(int part, int parts)
@@ -147,7 +147,7 @@ internal static class Ceilings
                 c += *(Vector<float>*)(p2 + i);
                 d += *(Vector<float>*)(p3 + i);
             }
-            sink = Vector.Sum(a + b + c + d);
+            _sink = Vector.Sum(a + b + c + d);
         }
     }
 }

@@ -8,8 +8,8 @@ namespace KernelForge.Bench;
 /// </summary>
 public abstract class OperatorBench
 {
-    private readonly List<DeviceBuffer> buffers = [];
-    private readonly Random random = new(1);
+    private readonly List<DeviceBuffer> _buffers = [];
+    private readonly Random _random = new(1);
 
     public static IEnumerable<int> ThreadCounts => new[] { 1, Environment.ProcessorCount }.Distinct();
 
@@ -39,8 +39,8 @@ public abstract class OperatorBench
     [GlobalCleanup]
     public void Close()
     {
-        buffers.ForEach(buffer => buffer.Dispose());
-        buffers.Clear();
+        _buffers.ForEach(buffer => buffer.Dispose());
+        _buffers.Clear();
         BaselineThreads.Dispose();
         Device.Dispose();
         Ceilings.Measure(Threads);
@@ -53,12 +53,12 @@ public abstract class OperatorBench
     protected DeviceMatrix Random(DType type, int rows, int columns)
     {
         DeviceBuffer buffer = Device.Allocate(type, (long)rows * columns);
-        buffers.Add(buffer);
+        _buffers.Add(buffer);
         DeviceMatrix matrix = buffer.AsMatrix(rows, columns);
         for (int row = 0; row < rows; row++)
             for (int column = 0; column < columns; column++)
             {
-                float value = 2 * random.NextSingle() - 1;
+                float value = 2 * _random.NextSingle() - 1;
                 if (type == DType.F32) matrix.Row<float>(row)[column] = value;
                 else if (type == DType.F16) matrix.Row<Half>(row)[column] = (Half)value;
                 else matrix.Row<BFloat16>(row)[column] = (BFloat16)value;

@@ -5,18 +5,18 @@ namespace KernelForge;
 /// <summary>The upper half of a 32-bit float: 8 exponent bits, 7 fraction bits. Conversion from float rounds to nearest, ties to even.</summary>
 public readonly struct BFloat16 : IEquatable<BFloat16>
 {
-    private readonly ushort bits;
+    private readonly ushort _bits;
 
-    private BFloat16(ushort bits) => this.bits = bits;
+    private BFloat16(ushort bits) => _bits = bits;
 
     /// <summary>The number whose sixteen bits are <paramref name="bits"/>.</summary>
     public static BFloat16 FromBits(ushort bits) => new(bits);
 
     /// <summary>The sixteen bits.</summary>
-    public ushort ToBits() => bits;
+    public ushort ToBits() => _bits;
 
     /// <summary>Exact widening.</summary>
-    public static implicit operator float(BFloat16 value) => BitConverter.UInt32BitsToSingle((uint)value.bits << 16);
+    public static implicit operator float(BFloat16 value) => BitConverter.UInt32BitsToSingle((uint)value._bits << 16);
 
     /// <summary>Rounds to nearest even; NaN stays NaN, values beyond the largest finite one become infinite.</summary>
     public static explicit operator BFloat16(float value)

@@ -19,18 +19,18 @@ internal static class Check
     [InterpolatedStringHandler]
     public readonly ref struct Message
     {
-        private readonly StringBuilder? text;
+        private readonly StringBuilder? _text;
 
         public Message(int literalLength, int formattedCount, bool holds, out bool isNeeded)
         {
             isNeeded = !holds;
-            text = holds ? null : new StringBuilder(literalLength + 8 * formattedCount);
+            _text = holds ? null : new StringBuilder(literalLength + 8 * formattedCount);
         }
 
-        public void AppendLiteral(string literal) => text!.Append(literal);
+        public void AppendLiteral(string literal) => _text!.Append(literal);
 
-        public void AppendFormatted<T>(T value) => text!.Append(value);
+        public void AppendFormatted<T>(T value) => _text!.Append(value);
 
-        public override string ToString() => text!.ToString();
+        public override string ToString() => _text!.ToString();
     }
 }

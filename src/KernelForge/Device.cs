@@ -11,7 +11,7 @@ public abstract class Device : IDisposable
 {
     private static readonly Lazy<Device> SharedCpu = new(() => new CpuDevice(new CpuDeviceOptions(), isShared: true));
 
-    private long allocatedBytes;
+    private long _allocatedBytes;
 
     /// <summary>The CPU with all its cores. One for the process; disposing it does nothing.</summary>
     public static Device Cpu => SharedCpu.Value;
@@ -32,7 +32,7 @@ public abstract class Device : IDisposable
     public abstract Operators Operators { get; }
 
     /// <summary>Bytes that buffers of this device hold now.</summary>
-    public long AllocatedBytes => Interlocked.Read(ref allocatedBytes);
+    public long AllocatedBytes => Interlocked.Read(ref _allocatedBytes);
 
     /// <summary>Memory for <paramref name="length"/> elements, aligned to 64 bytes or more, not cleared.</summary>
     /// <exception cref="OutOfMemoryException">The device has not that much memory.</exception>
@@ -41,10 +41,10 @@ public abstract class Device : IDisposable
         Check.That(length >= 0, $"Allocate: length {length} is negative");
         long bytes = checked(length * dtype.Size());
         nint address = AllocateCore(bytes);
-        Interlocked.Add(ref allocatedBytes, bytes);
+        Interlocked.Add(ref _allocatedBytes, bytes);
         return new DeviceBuffer(this, address, dtype, length, free: freed =>
         {
-            Interlocked.Add(ref allocatedBytes, -bytes);
+            Interlocked.Add(ref _allocatedBytes, -bytes);
             FreeCore(freed);
         });
     }

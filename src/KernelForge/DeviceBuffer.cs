@@ -6,9 +6,9 @@ namespace KernelForge;
 /// </summary>
 public sealed class DeviceBuffer : IDisposable
 {
-    private readonly Action<nint>? free;
-    private nint address;
-    private bool disposed;
+    private readonly Action<nint>? _free;
+    private nint _address;
+    private bool _disposed;
 
     /// <param name="device">Where the memory is.</param>
     /// <param name="address">First byte.</param>
@@ -20,8 +20,8 @@ public sealed class DeviceBuffer : IDisposable
         Device = device;
         DType = dtype;
         Length = length;
-        this.address = address;
-        this.free = free;
+        _address = address;
+        _free = free;
     }
 
     /// <summary>Where the memory is.</summary>
@@ -42,8 +42,8 @@ public sealed class DeviceBuffer : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(disposed, this);
-            return address;
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            return _address;
         }
     }
 
@@ -64,9 +64,9 @@ public sealed class DeviceBuffer : IDisposable
     /// <summary>Frees the memory; its views are invalid from now on.</summary>
     public void Dispose()
     {
-        if (disposed) return;
-        disposed = true;
-        free?.Invoke(address);
-        address = 0;
+        if (_disposed) return;
+        _disposed = true;
+        _free?.Invoke(_address);
+        _address = 0;
     }
 }

@@ -9,13 +9,13 @@ namespace KernelForge;
 /// </summary>
 public readonly struct DeviceMatrix
 {
-    private readonly DeviceBuffer? buffer;
-    private readonly nint offsetBytes;
+    private readonly DeviceBuffer? _buffer;
+    private readonly nint _offsetBytes;
 
     internal DeviceMatrix(DeviceBuffer buffer, nint offsetBytes, int rows, int columns, int rowStride, DType dtype)
     {
-        this.buffer = buffer;
-        this.offsetBytes = offsetBytes;
+        _buffer = buffer;
+        _offsetBytes = offsetBytes;
         Rows = rows;
         Columns = columns;
         RowStride = rowStride;
@@ -35,7 +35,7 @@ public readonly struct DeviceMatrix
     public DType DType { get; }
 
     /// <summary>The device whose memory this is; null for the default value.</summary>
-    public Device? Device => buffer?.Device;
+    public Device? Device => _buffer?.Device;
 
     /// <summary>Whether there are no elements.</summary>
     public bool IsEmpty => Rows == 0 || Columns == 0;
@@ -45,7 +45,7 @@ public readonly struct DeviceMatrix
 
     /// <summary>Address of the first element on the device; 0 for the default value.</summary>
     /// <exception cref="ObjectDisposedException">The buffer was freed.</exception>
-    public nint Address => buffer is null ? 0 : buffer.Address + offsetBytes;
+    public nint Address => _buffer is null ? 0 : _buffer.Address + _offsetBytes;
 
     /// <summary>Address of the first element of a row.</summary>
     public nint RowAddress(int row) => Address + (nint)row * RowStride * DType.Size();
@@ -54,21 +54,21 @@ public readonly struct DeviceMatrix
     public DeviceMatrix SliceRows(int start, int count)
     {
         Check.That(start >= 0 && count >= 0 && start <= Rows - count, $"SliceRows: {start}..{start + count} is outside of {Rows} rows");
-        return buffer is null ? default : new(buffer, offsetBytes + (nint)start * RowStride * DType.Size(), count, Columns, RowStride, DType);
+        return _buffer is null ? default : new(_buffer, _offsetBytes + (nint)start * RowStride * DType.Size(), count, Columns, RowStride, DType);
     }
 
     /// <summary>Columns start .. start + count - 1 of every row.</summary>
     public DeviceMatrix SliceColumns(int start, int count)
     {
         Check.That(start >= 0 && count >= 0 && start <= Columns - count, $"SliceColumns: {start}..{start + count} is outside of {Columns} columns");
-        return buffer is null ? default : new(buffer, offsetBytes + (nint)start * DType.Size(), Rows, count, RowStride, DType);
+        return _buffer is null ? default : new(_buffer, _offsetBytes + (nint)start * DType.Size(), Rows, count, RowStride, DType);
     }
 
     /// <summary>The same elements with another row length; the matrix must be contiguous.</summary>
     public DeviceMatrix Reshape(int rows, int columns)
     {
         Check.That(IsContiguous && (long)rows * columns == (long)Rows * Columns, $"Reshape: {this} cannot be seen as [{rows}, {columns}]");
-        return buffer is null ? default : new(buffer, offsetBytes, rows, columns, columns, DType);
+        return _buffer is null ? default : new(_buffer, _offsetBytes, rows, columns, columns, DType);
     }
 
     /// <summary>Copies a host matrix of the same shape and type to the device.</summary>
@@ -77,7 +77,7 @@ public readonly struct DeviceMatrix
         Check.That(source.Height == Rows && source.Width == Columns && DTypes.Of<T>() == DType,
             $"CopyFrom: {DTypes.Of<T>()}[{source.Height}, {source.Width}] given, {this} expected");
         for (int row = 0; row < Rows; row++)
-            buffer!.Device.CopyToDevice(MemoryMarshal.AsBytes(source.GetRowSpan(row)), RowAddress(row));
+            _buffer!.Device.CopyToDevice(MemoryMarshal.AsBytes(source.GetRowSpan(row)), RowAddress(row));
     }
 
     /// <summary>Copies the matrix to a host matrix of the same shape and type, waiting for work that was queued before.</summary>
@@ -86,7 +86,7 @@ public readonly struct DeviceMatrix
         Check.That(destination.Height == Rows && destination.Width == Columns && DTypes.Of<T>() == DType,
             $"CopyTo: room for {DTypes.Of<T>()}[{destination.Height}, {destination.Width}] given, {this} expected");
         for (int row = 0; row < Rows; row++)
-            buffer!.Device.CopyToHost(RowAddress(row), MemoryMarshal.AsBytes(destination.GetRowSpan(row)));
+            _buffer!.Device.CopyToHost(RowAddress(row), MemoryMarshal.AsBytes(destination.GetRowSpan(row)));
     }
 
     /// <summary>The elements copied to a new host matrix.</summary>
@@ -102,7 +102,7 @@ public readonly struct DeviceMatrix
     public unsafe Span<T> Row<T>(int row) where T : unmanaged
     {
         Check.That((uint)row < (uint)Rows && DTypes.Of<T>() == DType, $"Row: row {row} as {DTypes.Of<T>()} of {this}");
-        if (!buffer!.Device.IsCpu) throw new InvalidOperationException($"the memory is on {buffer.Device.Name}; copy it with CopyTo");
+        if (!_buffer!.Device.IsCpu) throw new InvalidOperationException($"the memory is on {_buffer.Device.Name}; copy it with CopyTo");
         return new Span<T>((void*)RowAddress(row), Columns);
     }
 

@@ -4,7 +4,7 @@ namespace KernelForge.Tests;
 
 public class EngineHostTests
 {
-    private static readonly TimeSpan _limit = TimeSpan.FromSeconds(60); // nothing may hang
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60); // nothing may hang
 
     [Fact]
     public async Task GenerateAsync_ManyConcurrentCallers_EachGetsWhatGenerateGives()
@@ -19,10 +19,10 @@ public class EngineHostTests
         await using var host = new EngineHost(TestEngines.Create(), queueCapacity: 4);
 
         Task<IReadOnlyList<Completion>>[] callers = [.. requests.Select(request => Task.Run(() => host.CompleteAsync(request)))];
-        IReadOnlyList<Completion>[] actual = await Task.WhenAll(callers).WaitAsync(_limit);
+        IReadOnlyList<Completion>[] actual = await Task.WhenAll(callers).WaitAsync(Limit);
 
         Assert.Equal(expected.Select(Describe), actual.SelectMany(completions => completions).Select(Describe));
-        await host.StopAsync().WaitAsync(_limit);
+        await host.StopAsync().WaitAsync(Limit);
         Assert.Equal(0, host.Counters.BlocksInUse);
     }
 
@@ -75,7 +75,7 @@ public class EngineHostTests
             if (gained.SequenceId == 0) break; // after the first
         }
         gate.Allow(1000);
-        await host.StopAsync().WaitAsync(_limit);
+        await host.StopAsync().WaitAsync(Limit);
 
         Assert.Equal((0, 0), (host.Counters.Running, host.Counters.BlocksInUse));
         Assert.InRange(host.Counters.OutputTokens, 1, 6);
@@ -92,11 +92,11 @@ public class EngineHostTests
         gate.Allow(3);
 
         await source.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled.WaitAsync(_limit));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled.WaitAsync(Limit));
         gate.Allow(1000);
 
-        Assert.Equal(50, (await other.WaitAsync(_limit))[0].TokenIds.Count);
-        await host.StopAsync().WaitAsync(_limit);
+        Assert.Equal(50, (await other.WaitAsync(Limit))[0].TokenIds.Count);
+        await host.StopAsync().WaitAsync(Limit);
         Assert.InRange(host.Counters.OutputTokens, 50, 56);
     }
 
@@ -113,14 +113,14 @@ public class EngineHostTests
         Task<IReadOnlyList<Completion>> running = host.CompleteAsync(TestEngines.Fixed(10, 1));
         Task<IReadOnlyList<Completion>> waiting = host.CompleteAsync(TestEngines.Fixed(10, 2));
         gate.Allow(2);
-        await secondStep.Task.WaitAsync(_limit);
+        await secondStep.Task.WaitAsync(Limit);
 
         Task<IReadOnlyList<Completion>> queued = host.CompleteAsync(TestEngines.Fixed(10, 3), source.Token);
         await source.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => queued.WaitAsync(_limit));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => queued.WaitAsync(Limit));
         gate.Allow(1000);
 
-        await Task.WhenAll(running, waiting, host.StopAsync()).WaitAsync(_limit);
+        await Task.WhenAll(running, waiting, host.StopAsync()).WaitAsync(Limit);
         Assert.Equal(20, host.Counters.OutputTokens);
     }
 
@@ -135,13 +135,13 @@ public class EngineHostTests
 
         foreach (Task<IReadOnlyList<Completion>> caller in callers)
         {
-            Exception failure = await Assert.ThrowsAnyAsync<Exception>(() => caller.WaitAsync(_limit));
+            Exception failure = await Assert.ThrowsAnyAsync<Exception>(() => caller.WaitAsync(Limit));
             // Those still at the door get it as the inner exception.
             Assert.Equal("device", (failure as TimeoutException ?? failure.InnerException)!.Message);
         }
-        var late = await Assert.ThrowsAsync<InvalidOperationException>(() => host.CompleteAsync(TestEngines.Fixed(5, 1)).WaitAsync(_limit));
+        var late = await Assert.ThrowsAsync<InvalidOperationException>(() => host.CompleteAsync(TestEngines.Fixed(5, 1)).WaitAsync(Limit));
         Assert.IsType<TimeoutException>(late.InnerException);
-        await host.StopAsync().WaitAsync(_limit);
+        await host.StopAsync().WaitAsync(Limit);
     }
 
     [Fact]
@@ -153,9 +153,9 @@ public class EngineHostTests
         Task<IReadOnlyList<Completion>> outside = host.CompleteAsync(new Request([99]));
         Task<IReadOnlyList<Completion>> good = host.CompleteAsync(TestEngines.Fixed(5, 1));
 
-        await Assert.ThrowsAsync<RequestTooLongException>(() => tooLong.WaitAsync(_limit));
-        await Assert.ThrowsAsync<ArgumentException>(() => outside.WaitAsync(_limit));
-        Assert.Equal(5, (await good.WaitAsync(_limit))[0].TokenIds.Count);
+        await Assert.ThrowsAsync<RequestTooLongException>(() => tooLong.WaitAsync(Limit));
+        await Assert.ThrowsAsync<ArgumentException>(() => outside.WaitAsync(Limit));
+        Assert.Equal(5, (await good.WaitAsync(Limit))[0].TokenIds.Count);
     }
 
     [Fact]
@@ -168,7 +168,7 @@ public class EngineHostTests
             inner => new ObservedRunner(inner, _ => most = Math.Max(most, engine!.Counters.Waiting)));
         await using var host = new EngineHost(engine, queueCapacity: 2);
 
-        await Task.WhenAll(Enumerable.Range(0, 30).Select(i => host.CompleteAsync(TestEngines.Fixed(3, i)))).WaitAsync(_limit);
+        await Task.WhenAll(Enumerable.Range(0, 30).Select(i => host.CompleteAsync(TestEngines.Fixed(3, i)))).WaitAsync(Limit);
 
         Assert.InRange(most, 1, 2);
     }
@@ -183,9 +183,9 @@ public class EngineHostTests
         Task stopped = host.StopAsync();
         gate.Allow(1000);
 
-        foreach (Task<IReadOnlyList<Completion>> caller in callers) Assert.Equal(20, (await caller.WaitAsync(_limit))[0].TokenIds.Count);
-        await stopped.WaitAsync(_limit);
-        await Assert.ThrowsAsync<ObjectDisposedException>(() => host.CompleteAsync(TestEngines.Fixed(5, 1)).WaitAsync(_limit));
+        foreach (Task<IReadOnlyList<Completion>> caller in callers) Assert.Equal(20, (await caller.WaitAsync(Limit))[0].TokenIds.Count);
+        await stopped.WaitAsync(Limit);
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => host.CompleteAsync(TestEngines.Fixed(5, 1)).WaitAsync(Limit));
     }
 
     [Fact]
@@ -199,9 +199,9 @@ public class EngineHostTests
         Task disposed = host.DisposeAsync().AsTask();
         gate.Allow(1000);
 
-        await disposed.WaitAsync(_limit);
+        await disposed.WaitAsync(Limit);
         foreach (Task<IReadOnlyList<Completion>> caller in callers)
-            Assert.Equal(FinishReason.Cancelled, (await caller.WaitAsync(_limit))[0].FinishReason);
+            Assert.Equal(FinishReason.Cancelled, (await caller.WaitAsync(Limit))[0].FinishReason);
         Assert.True(observed!.IsDisposed);
         Assert.Equal(0, host.Counters.Running);
     }

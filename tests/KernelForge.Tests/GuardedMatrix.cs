@@ -11,13 +11,13 @@ public sealed class GuardedMatrix : IDisposable
     private const int GuardBytes = 128;
     private const sbyte Guard = -1;
 
-    private readonly DeviceBuffer buffer;
+    private readonly DeviceBuffer _buffer;
 
     public GuardedMatrix(Device device, DType type, int rows, int columns, int gap = 0)
     {
-        buffer = device.Allocate(DType.I8, 2 * GuardBytes + (long)rows * (columns + gap) * type.Size());
+        _buffer = device.Allocate(DType.I8, 2 * GuardBytes + (long)rows * (columns + gap) * type.Size());
         Bytes.Fill(Guard);
-        Matrix = new DeviceMatrix(buffer, GuardBytes, rows, columns, columns + gap, type);
+        Matrix = new DeviceMatrix(_buffer, GuardBytes, rows, columns, columns + gap, type);
     }
 
     public GuardedMatrix(Device device, DType type, int rows, int columns, ReadOnlySpan<float> values, int gap = 0)
@@ -25,7 +25,7 @@ public sealed class GuardedMatrix : IDisposable
 
     public DeviceMatrix Matrix { get; }
 
-    private Span<sbyte> Bytes => buffer.AsSpan<sbyte>().OnCpu;
+    private Span<sbyte> Bytes => _buffer.AsSpan<sbyte>().OnCpu;
 
     public static implicit operator DeviceMatrix(GuardedMatrix matrix) => matrix.Matrix;
 
@@ -60,7 +60,7 @@ public sealed class GuardedMatrix : IDisposable
         }
     }
 
-    public void Dispose() => buffer.Dispose();
+    public void Dispose() => _buffer.Dispose();
 
     private Span<sbyte> Element(int row, int column) =>
         Bytes[(GuardBytes + (row * Matrix.RowStride + column) * Matrix.DType.Size())..];

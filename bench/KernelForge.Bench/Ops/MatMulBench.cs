@@ -14,7 +14,7 @@ public sealed record MatMulShape(DType Weights, int Rows, int Columns, int K)
 
 public class MatMulBench : OperatorBench
 {
-    private DeviceMatrix x, weights, result;
+    private DeviceMatrix _x, _weights, _result;
 
     // Compute bound; decode of a model whose weights come from memory, one sequence and eight; the demo model's layers, from one token to a long prompt.
     public static IEnumerable<MatMulShape> Shapes =>
@@ -36,21 +36,21 @@ public class MatMulBench : OperatorBench
         (double)Shape.Columns * Shape.K * Shape.Weights.Size() + sizeof(float) * ((double)Shape.Rows * Shape.K + (double)Shape.Rows * Shape.Columns);
 
     [Benchmark]
-    public void MatMul() => Device.Operators.MatMul(x, weights, result);
+    public void MatMul() => Device.Operators.MatMul(_x, _weights, _result);
 
     /// <summary>What one writes first: a vectorised dot product for each element, over the same threads.</summary>
     [Benchmark(Baseline = true)]
     public void DotPerElement()
     {
-        var work = new DotProducts(x, weights, result);
+        var work = new DotProducts(_x, _weights, _result);
         BaselineThreads.Run(ref work, Threads);
     }
 
     protected override void Allocate()
     {
-        x = Random(DType.F32, Shape.Rows, Shape.K);
-        weights = Random(Shape.Weights, Shape.Columns, Shape.K);
-        result = Random(DType.F32, Shape.Rows, Shape.Columns);
+        _x = Random(DType.F32, Shape.Rows, Shape.K);
+        _weights = Random(Shape.Weights, Shape.Columns, Shape.K);
+        _result = Random(DType.F32, Shape.Rows, Shape.Columns);
     }
 
     private readonly struct DotProducts(DeviceMatrix x, DeviceMatrix weights, DeviceMatrix result) : IParallelWork

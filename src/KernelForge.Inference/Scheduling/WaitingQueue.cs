@@ -6,7 +6,7 @@ namespace KernelForge.Inference;
 /// </summary>
 internal sealed class WaitingQueue
 {
-    private static readonly Comparer<Sequence> _byPlace = Comparer<Sequence>.Create(Compare);
+    private static readonly Comparer<Sequence> ByPlace = Comparer<Sequence>.Create(Compare);
 
     private Sequence?[] _items = new Sequence?[16];
     private int _head, _tail, _cursor, _deferred;
@@ -30,7 +30,7 @@ internal sealed class WaitingQueue
 
     public void StartPass()
     {
-        if (_unsorted) Array.Sort(_items, _head, _tail - _head, _byPlace!);
+        if (_unsorted) Array.Sort(_items, _head, _tail - _head, ByPlace!);
         _unsorted = false;
         _cursor = _head;
         _deferred = 0;

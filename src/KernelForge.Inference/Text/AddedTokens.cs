@@ -20,10 +20,10 @@ internal readonly record struct AddedTokenMatch(int Start, int End, int Id);
 /// <summary>Finds added tokens, leftmost first and longest first among those that start at the same place, with a trie.</summary>
 internal sealed class AddedTokenFinder
 {
-    private readonly Dictionary<(int Node, char Next), int> edges = [];
-    private readonly Dictionary<int, AddedToken> tokenAt = [];
-    private readonly SearchValues<char> firstCharacters;
-    private int nodeCount = 1;
+    private readonly Dictionary<(int Node, char Next), int> _edges = [];
+    private readonly Dictionary<int, AddedToken> _tokenAt = [];
+    private readonly SearchValues<char> _firstCharacters;
+    private int _nodeCount = 1;
 
     /// <param name="tokens">The tokens, each with the text it is looked for by.</param>
     public AddedTokenFinder(IEnumerable<(string Text, AddedToken Token)> tokens)
@@ -35,7 +35,7 @@ internal sealed class AddedTokenFinder
             first.Add(text[0]);
             Insert(text, token);
         }
-        firstCharacters = SearchValues.Create([.. first]);
+        _firstCharacters = SearchValues.Create([.. first]);
     }
 
     /// <summary>Finds the first match at or after <paramref name="from"/>; it strips no further left than that.</summary>
@@ -44,7 +44,7 @@ internal sealed class AddedTokenFinder
         int position = from;
         while (true)
         {
-            int skipped = text[position..].IndexOfAny(firstCharacters);
+            int skipped = text[position..].IndexOfAny(_firstCharacters);
             if (skipped < 0)
             {
                 match = default;
@@ -66,19 +66,19 @@ internal sealed class AddedTokenFinder
         int node = 0;
         foreach (char c in text)
         {
-            if (!edges.TryGetValue((node, c), out int child)) edges[(node, c)] = child = nodeCount++;
+            if (!_edges.TryGetValue((node, c), out int child)) _edges[(node, c)] = child = _nodeCount++;
             node = child;
         }
-        tokenAt[node] = token;
+        _tokenAt[node] = token;
     }
 
     private AddedToken? LongestAt(ReadOnlySpan<char> text, int start, out int end)
     {
         AddedToken? longest = null;
         end = start;
-        for (int i = start, node = 0; i < text.Length && edges.TryGetValue((node, text[i]), out node); i++)
+        for (int i = start, node = 0; i < text.Length && _edges.TryGetValue((node, text[i]), out node); i++)
         {
-            if (!tokenAt.TryGetValue(node, out AddedToken? token)) continue;
+            if (!_tokenAt.TryGetValue(node, out AddedToken? token)) continue;
             (longest, end) = (token, i + 1);
         }
         return longest;

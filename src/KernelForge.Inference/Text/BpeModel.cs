@@ -23,49 +23,49 @@ internal sealed class BpeModel
     private const int LongestCachedWord = 32;
     private const int LongestOnStack = 1024;
 
-    private readonly BpeModelOptions options;
-    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> vocabulary;
-    private readonly int[] byteIds = new int[256];
-    private readonly bool fallsBackToBytes;
-    private readonly int longestToken;
-    private readonly ConcurrentDictionary<string, int[]> cache = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> cached;
-    private int cachedCount;
+    private readonly BpeModelOptions _options;
+    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _vocabulary;
+    private readonly int[] _byteIds = new int[256];
+    private readonly bool _fallsBackToBytes;
+    private readonly int _longestToken;
+    private readonly ConcurrentDictionary<string, int[]> _cache = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> _cached;
+    private int _cachedCount;
 
     public BpeModel(BpeModelOptions options)
     {
-        this.options = options;
-        vocabulary = options.Vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
-        cached = cache.GetAlternateLookup<ReadOnlySpan<char>>();
+        _options = options;
+        _vocabulary = options.Vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        _cached = _cache.GetAlternateLookup<ReadOnlySpan<char>>();
         for (int value = 0; value < 256; value++)
         {
             string written = options.IsByteLevel ? ByteAlphabet.CharacterOf((byte)value).ToString() : $"<0x{value:X2}>";
-            byteIds[value] = options.Vocabulary.GetValueOrDefault(written, -1);
+            _byteIds[value] = options.Vocabulary.GetValueOrDefault(written, -1);
         }
-        longestToken = options.Vocabulary.Keys.Max(token => token.Length);
-        fallsBackToBytes = options.ByteFallback && !options.IsByteLevel;
+        _longestToken = options.Vocabulary.Keys.Max(token => token.Length);
+        _fallsBackToBytes = options.ByteFallback && !options.IsByteLevel;
     }
 
-    public PairMerger CreateMerger() => new(options.Merges);
+    public PairMerger CreateMerger() => new(_options.Merges);
 
     /// <summary>Appends the ids of <paramref name="word"/>.</summary>
     public void Encode(ReadOnlySpan<char> word, PairMerger merger, List<int> output)
     {
-        if (word.Length <= LongestCachedWord && cached.TryGetValue(word, out int[]? known))
+        if (word.Length <= LongestCachedWord && _cached.TryGetValue(word, out int[]? known))
         {
             output.AddRange(known);
             return;
         }
         merger.Clear();
         ReadOnlySpan<int> ids;
-        if (options.IgnoresMerges && WholeWordId(word) is int whole)
+        if (_options.IgnoresMerges && WholeWordId(word) is int whole)
         {
             merger.Add(whole);
             ids = merger.Merge();
         }
         else
         {
-            if (options.IsByteLevel) AddBytes(word, merger);
+            if (_options.IsByteLevel) AddBytes(word, merger);
             else AddCharacters(word, merger);
             ids = merger.Merge();
         }
@@ -75,21 +75,21 @@ internal sealed class BpeModel
 
     private void Remember(ReadOnlySpan<char> word, ReadOnlySpan<int> ids)
     {
-        if (word.Length > LongestCachedWord || Volatile.Read(ref cachedCount) >= CachedWords) return;
-        if (cached.TryAdd(word, ids.ToArray())) Interlocked.Increment(ref cachedCount);
+        if (word.Length > LongestCachedWord || Volatile.Read(ref _cachedCount) >= CachedWords) return;
+        if (_cached.TryAdd(word, ids.ToArray())) Interlocked.Increment(ref _cachedCount);
     }
 
     private int? WholeWordId(ReadOnlySpan<char> word)
     {
-        if (!options.IsByteLevel) return vocabulary.TryGetValue(word, out int plain) ? plain : null;
+        if (!_options.IsByteLevel) return _vocabulary.TryGetValue(word, out int plain) ? plain : null;
 
         int length = Encoding.UTF8.GetByteCount(word);
-        if (length > Math.Min(longestToken, LongestOnStack)) return null;
+        if (length > Math.Min(_longestToken, LongestOnStack)) return null;
         Span<byte> bytes = stackalloc byte[length];
         Span<char> written = stackalloc char[length];
         Encoding.UTF8.GetBytes(word, bytes);
         for (int i = 0; i < length; i++) written[i] = ByteAlphabet.CharacterOf(bytes[i]);
-        return vocabulary.TryGetValue(written, out int id) ? id : null;
+        return _vocabulary.TryGetValue(written, out int id) ? id : null;
     }
 
     private void AddBytes(ReadOnlySpan<char> word, PairMerger merger)
@@ -98,7 +98,7 @@ internal sealed class BpeModel
         bool afterUnknown = false;
         foreach (Rune rune in word.EnumerateRunes())
         {
-            foreach (byte value in utf8[..rune.EncodeToUtf8(utf8)]) AddOrUnknown(byteIds[value], merger, ref afterUnknown);
+            foreach (byte value in utf8[..rune.EncodeToUtf8(utf8)]) AddOrUnknown(_byteIds[value], merger, ref afterUnknown);
         }
     }
 
@@ -108,8 +108,8 @@ internal sealed class BpeModel
         bool afterUnknown = false;
         foreach (Rune rune in word.EnumerateRunes())
         {
-            bool known = vocabulary.TryGetValue(utf16[..rune.EncodeToUtf16(utf16)], out int id);
-            if (!known && fallsBackToBytes && TryAddFallback(rune, merger)) afterUnknown = false;
+            bool known = _vocabulary.TryGetValue(utf16[..rune.EncodeToUtf16(utf16)], out int id);
+            if (!known && _fallsBackToBytes && TryAddFallback(rune, merger)) afterUnknown = false;
             else AddOrUnknown(known ? id : -1, merger, ref afterUnknown);
         }
     }
@@ -120,9 +120,9 @@ internal sealed class BpeModel
         utf8 = utf8[..rune.EncodeToUtf8(utf8)];
         foreach (byte value in utf8)
         {
-            if (byteIds[value] < 0) return false;
+            if (_byteIds[value] < 0) return false;
         }
-        foreach (byte value in utf8) merger.Add(byteIds[value]);
+        foreach (byte value in utf8) merger.Add(_byteIds[value]);
         return true;
     }
 
@@ -131,7 +131,7 @@ internal sealed class BpeModel
     {
         bool unknown = id < 0;
         if (!unknown) merger.Add(id);
-        else if (options.UnknownId is int unknownId && !(afterUnknown && options.FusesUnknown)) merger.Add(unknownId);
+        else if (_options.UnknownId is int unknownId && !(afterUnknown && _options.FusesUnknown)) merger.Add(unknownId);
         afterUnknown = unknown;
     }
 }

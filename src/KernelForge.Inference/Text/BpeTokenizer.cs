@@ -14,35 +14,35 @@ namespace KernelForge.Inference;
 /// </remarks>
 public sealed class BpeTokenizer : ITokenizer
 {
-    private readonly BpeModel model;
-    private readonly Normalizer? normalizer;
-    private readonly PreTokenizer preTokenizer;
-    private readonly AddedTokenFinder rawTokens;
-    private readonly AddedTokenFinder normalizedTokens;
-    private readonly TokenBytes tokenBytes;
-    private readonly Dictionary<string, int> ids;
-    private readonly HashSet<int> specialIds;
-    private readonly int[] before;
-    private readonly int[] after;
+    private readonly BpeModel _model;
+    private readonly Normalizer? _normalizer;
+    private readonly PreTokenizer _preTokenizer;
+    private readonly AddedTokenFinder _rawTokens;
+    private readonly AddedTokenFinder _normalizedTokens;
+    private readonly TokenBytes _tokenBytes;
+    private readonly Dictionary<string, int> _ids;
+    private readonly HashSet<int> _specialIds;
+    private readonly int[] _before;
+    private readonly int[] _after;
 
     internal BpeTokenizer(TokenizerParts parts)
     {
-        model = new BpeModel(parts.Model);
-        (normalizer, preTokenizer) = (parts.Normalizer, parts.PreTokenizer);
-        (before, after) = (parts.Before, parts.After);
+        _model = new BpeModel(parts.Model);
+        (_normalizer, _preTokenizer) = (parts.Normalizer, parts.PreTokenizer);
+        (_before, _after) = (parts.Before, parts.After);
         (BeginOfSequenceId, EndOfSequenceId) = (parts.BeginOfSequenceId, parts.EndOfSequenceId);
-        rawTokens = new(parts.AddedTokens.Where(token => !token.IsNormalized).Select(token => (token.Content, token)));
-        normalizedTokens = new(parts.AddedTokens.Where(token => token.IsNormalized)
-            .Select(token => (normalizer is null ? token.Content : normalizer(token.Content), token)));
-        tokenBytes = new TokenBytes(parts.Model.Vocabulary, parts.AddedTokens, parts.Decoder);
+        _rawTokens = new(parts.AddedTokens.Where(token => !token.IsNormalized).Select(token => (token.Content, token)));
+        _normalizedTokens = new(parts.AddedTokens.Where(token => token.IsNormalized)
+            .Select(token => (_normalizer is null ? token.Content : _normalizer(token.Content), token)));
+        _tokenBytes = new TokenBytes(parts.Model.Vocabulary, parts.AddedTokens, parts.Decoder);
         StripsLeadingSpace = parts.Decoder.StripsLeadingSpace;
-        ids = new Dictionary<string, int>(parts.Model.Vocabulary, StringComparer.Ordinal);
-        foreach (AddedToken token in parts.AddedTokens) ids[token.Content] = token.Id;
-        specialIds = [.. parts.AddedTokens.Where(token => token.IsSpecial).Select(token => token.Id)];
+        _ids = new Dictionary<string, int>(parts.Model.Vocabulary, StringComparer.Ordinal);
+        foreach (AddedToken token in parts.AddedTokens) _ids[token.Content] = token.Id;
+        _specialIds = [.. parts.AddedTokens.Where(token => token.IsSpecial).Select(token => token.Id)];
     }
 
     /// <inheritdoc/>
-    public int VocabularySize => tokenBytes.Count;
+    public int VocabularySize => _tokenBytes.Count;
 
     /// <inheritdoc/>
     public bool StripsLeadingSpace { get; }
@@ -58,11 +58,11 @@ public sealed class BpeTokenizer : ITokenizer
     {
         ArgumentNullException.ThrowIfNull(text);
         var output = new List<int>(text.Length / 3 + 8);
-        if (addSpecialTokens) output.AddRange(before);
+        if (addSpecialTokens) output.AddRange(_before);
 
-        PairMerger merger = model.CreateMerger();
+        PairMerger merger = _model.CreateMerger();
         int position = 0;
-        while (rawTokens.TryFind(text, position, out AddedTokenMatch match))
+        while (_rawTokens.TryFind(text, position, out AddedTokenMatch match))
         {
             EncodeRaw(text[position..match.Start], position == 0, merger, output);
             output.Add(match.Id);
@@ -70,7 +70,7 @@ public sealed class BpeTokenizer : ITokenizer
         }
         EncodeRaw(position == 0 ? text : text[position..], position == 0, merger, output);
 
-        if (addSpecialTokens) output.AddRange(after);
+        if (addSpecialTokens) output.AddRange(_after);
         return [.. output];
     }
 
@@ -92,25 +92,25 @@ public sealed class BpeTokenizer : ITokenizer
     public ReadOnlySpan<byte> BytesOf(int tokenId)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(tokenId);
-        return tokenBytes[tokenId];
+        return _tokenBytes[tokenId];
     }
 
     /// <inheritdoc/>
-    public bool IsSpecial(int tokenId) => specialIds.Contains(tokenId);
+    public bool IsSpecial(int tokenId) => _specialIds.Contains(tokenId);
 
     /// <inheritdoc/>
     public int? IdOf(string token)
     {
         ArgumentNullException.ThrowIfNull(token);
-        return ids.TryGetValue(token, out int id) ? id : null;
+        return _ids.TryGetValue(token, out int id) ? id : null;
     }
 
     private void EncodeRaw(string segment, bool atStart, PairMerger merger, List<int> output)
     {
         if (segment.Length == 0) return;
-        string text = normalizer is null ? segment : normalizer(segment);
+        string text = _normalizer is null ? segment : _normalizer(segment);
         int position = 0;
-        while (normalizedTokens.TryFind(text, position, out AddedTokenMatch match))
+        while (_normalizedTokens.TryFind(text, position, out AddedTokenMatch match))
         {
             EncodeWords(text[position..match.Start], atStart && position == 0, merger, output);
             output.Add(match.Id);
@@ -122,11 +122,11 @@ public sealed class BpeTokenizer : ITokenizer
     private void EncodeWords(string piece, bool atStart, PairMerger merger, List<int> output)
     {
         if (piece.Length == 0) return;
-        string text = preTokenizer.Prepare(piece, atStart);
+        string text = _preTokenizer.Prepare(piece, atStart);
         for (int start = 0; start < text.Length;)
         {
-            int end = preTokenizer.Next(text, start);
-            model.Encode(text.AsSpan(start..end), merger, output);
+            int end = _preTokenizer.Next(text, start);
+            _model.Encode(text.AsSpan(start..end), merger, output);
             start = end;
         }
     }

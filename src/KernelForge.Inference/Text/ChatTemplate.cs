@@ -21,9 +21,9 @@ public sealed class ChatTemplate
     private const string ConfigFile = "tokenizer_config.json";
     private static readonly string[] SpecialTokenNames = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
 
-    private readonly TemplateStatement body;
-    private readonly Dictionary<string, object?> constants;
-    private readonly TimeProvider clock;
+    private readonly TemplateStatement _body;
+    private readonly Dictionary<string, object?> _constants;
+    private readonly TimeProvider _clock;
 
     /// <summary>Parses a template.</summary>
     /// <param name="source">Its Jinja text.</param>
@@ -32,16 +32,16 @@ public sealed class ChatTemplate
     public ChatTemplate(string source, IReadOnlyDictionary<string, string>? specialTokens = null, TimeProvider? clock = null)
     {
         ArgumentNullException.ThrowIfNull(source);
-        body = TemplateParser.Parse(source);
-        this.clock = clock ?? TimeProvider.System;
-        constants = new Dictionary<string, object?>(StringComparer.Ordinal)
+        _body = TemplateParser.Parse(source);
+        _clock = clock ?? TimeProvider.System;
+        _constants = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["range"] = (TemplateFunction)Range,
             ["namespace"] = (TemplateFunction)Namespace,
             ["raise_exception"] = (TemplateFunction)RaiseException,
             ["strftime_now"] = (TemplateFunction)Now,
         };
-        foreach ((string name, string text) in specialTokens ?? new Dictionary<string, string>()) constants[name] = text;
+        foreach ((string name, string text) in specialTokens ?? new Dictionary<string, string>()) _constants[name] = text;
     }
 
     /// <summary>
@@ -77,7 +77,7 @@ public sealed class ChatTemplate
     {
         ArgumentNullException.ThrowIfNull(messages);
         var scope = new TemplateScope(null);
-        foreach ((string name, object? value) in constants) scope[name] = value;
+        foreach ((string name, object? value) in _constants) scope[name] = value;
         (scope["tools"], scope["documents"]) = (null, null);
         scope["messages"] = messages.Select(object? (message) => new Dictionary<string, object?>(StringComparer.Ordinal)
         {
@@ -88,7 +88,7 @@ public sealed class ChatTemplate
         foreach ((string name, object? value) in variables ?? new Dictionary<string, object?>()) scope[name] = TemplateValues.FromOutside(value);
 
         var output = new StringBuilder();
-        body(scope, output);
+        _body(scope, output);
         return output.ToString();
     }
 
@@ -109,7 +109,7 @@ public sealed class ChatTemplate
         throw new ChatTemplateException(TemplateValues.ToText(arguments.Get(0, "message")));
 
     private string Now(TemplateArguments arguments) =>
-        TemplateClock.Format(clock.GetLocalNow(), TemplateValues.ToText(arguments.Get(0, "format")));
+        TemplateClock.Format(_clock.GetLocalNow(), TemplateValues.ToText(arguments.Get(0, "format")));
 
     private static object? Range(TemplateArguments arguments)
     {

@@ -12,9 +12,9 @@ namespace KernelForge.Inference;
 /// <param name="continuesText">The ids continue a text, so that a leading space is kept whatever the tokenizer strips.</param>
 public sealed class IncrementalDecoder(ITokenizer tokenizer, bool skipSpecialTokens = true, bool continuesText = false)
 {
-    private byte[] pending = new byte[32];
-    private int pendingCount;
-    private bool atStart = !continuesText && tokenizer.StripsLeadingSpace;
+    private byte[] _pending = new byte[32];
+    private int _pendingCount;
+    private bool _atStart = !continuesText && tokenizer.StripsLeadingSpace;
 
     /// <summary>Takes the next token and returns the text that it made certain, often all of its own and sometimes none.</summary>
     public string Append(int tokenId)
@@ -22,26 +22,26 @@ public sealed class IncrementalDecoder(ITokenizer tokenizer, bool skipSpecialTok
         if (skipSpecialTokens && tokenizer.IsSpecial(tokenId)) return "";
         ReadOnlySpan<byte> bytes = tokenizer.BytesOf(tokenId);
         if (bytes.IsEmpty) return "";
-        if (atStart)
+        if (_atStart)
         {
-            atStart = false;
+            _atStart = false;
             if (bytes[0] == ' ') bytes = bytes[1..];
         }
-        if (pendingCount + bytes.Length > pending.Length) Array.Resize(ref pending, Math.Max(pending.Length * 2, pendingCount + bytes.Length));
-        bytes.CopyTo(pending.AsSpan(pendingCount));
-        pendingCount += bytes.Length;
-        return Take(CertainLength(pending.AsSpan(0, pendingCount)));
+        if (_pendingCount + bytes.Length > _pending.Length) Array.Resize(ref _pending, Math.Max(_pending.Length * 2, _pendingCount + bytes.Length));
+        bytes.CopyTo(_pending.AsSpan(_pendingCount));
+        _pendingCount += bytes.Length;
+        return Take(CertainLength(_pending.AsSpan(0, _pendingCount)));
     }
 
     /// <summary>Returns what is left when no token follows: U+FFFD for an incomplete character, or nothing.</summary>
-    public string Flush() => Take(pendingCount);
+    public string Flush() => Take(_pendingCount);
 
     private string Take(int length)
     {
         if (length == 0) return "";
-        string text = Encoding.UTF8.GetString(pending, 0, length);
-        pending.AsSpan(length, pendingCount - length).CopyTo(pending);
-        pendingCount -= length;
+        string text = Encoding.UTF8.GetString(_pending, 0, length);
+        _pending.AsSpan(length, _pendingCount - length).CopyTo(_pending);
+        _pendingCount -= length;
         return text;
     }
 

@@ -18,32 +18,32 @@ internal sealed class PairMerger(Dictionary<TokenPair, MergeRule> rules)
     private const int NoRule = int.MaxValue;
     private const int Gone = -1;
 
-    private readonly PriorityQueue<int, long> queue = new();
-    private int[] tokens = new int[64];
-    private int[] next = [];
-    private int[] previous = [];
-    private MergeRule[] ruleAt = [];
-    private int count;
+    private readonly PriorityQueue<int, long> _queue = new();
+    private int[] _tokens = new int[64];
+    private int[] _next = [];
+    private int[] _previous = [];
+    private MergeRule[] _ruleAt = [];
+    private int _count;
 
-    public int Count => count;
+    public int Count => _count;
 
-    public void Clear() => count = 0;
+    public void Clear() => _count = 0;
 
     public void Add(int token)
     {
-        if (count == tokens.Length) Array.Resize(ref tokens, count * 2);
-        tokens[count++] = token;
+        if (_count == _tokens.Length) Array.Resize(ref _tokens, _count * 2);
+        _tokens[_count++] = token;
     }
 
     /// <summary>Merges the added tokens and returns what is left, valid until the next call.</summary>
     public ReadOnlySpan<int> Merge()
     {
-        if (count < 2) return tokens.AsSpan(0, count);
+        if (_count < 2) return _tokens.AsSpan(0, _count);
         Link();
-        while (queue.TryDequeue(out int left, out long priority))
+        while (_queue.TryDequeue(out int left, out long priority))
         {
             // An entry is stale when its token was merged away or its pair has changed since.
-            if (tokens[left] == Gone || ruleAt[left].Rank != (int)(priority >> 32)) continue;
+            if (_tokens[left] == Gone || _ruleAt[left].Rank != (int)(priority >> 32)) continue;
             MergeAt(left);
         }
         return Compact();
@@ -51,42 +51,42 @@ internal sealed class PairMerger(Dictionary<TokenPair, MergeRule> rules)
 
     private void Link()
     {
-        if (next.Length < count)
+        if (_next.Length < _count)
         {
-            (next, previous, ruleAt) = (new int[tokens.Length], new int[tokens.Length], new MergeRule[tokens.Length]);
+            (_next, _previous, _ruleAt) = (new int[_tokens.Length], new int[_tokens.Length], new MergeRule[_tokens.Length]);
         }
-        for (int i = 0; i < count; i++)
+        for (int i = 0; i < _count; i++)
         {
-            next[i] = i + 1 < count ? i + 1 : -1;
-            previous[i] = i - 1;
+            _next[i] = i + 1 < _count ? i + 1 : -1;
+            _previous[i] = i - 1;
         }
-        for (int i = 0; i < count; i++) Consider(i);
+        for (int i = 0; i < _count; i++) Consider(i);
     }
 
     private void MergeAt(int left)
     {
-        int right = next[left], after = next[right];
-        tokens[left] = ruleAt[left].Merged;
-        tokens[right] = Gone;
-        next[left] = after;
-        if (after >= 0) previous[after] = left;
+        int right = _next[left], after = _next[right];
+        _tokens[left] = _ruleAt[left].Merged;
+        _tokens[right] = Gone;
+        _next[left] = after;
+        if (after >= 0) _previous[after] = left;
         Consider(left);
-        if (previous[left] >= 0) Consider(previous[left]);
+        if (_previous[left] >= 0) Consider(_previous[left]);
     }
 
     private void Consider(int left)
     {
-        int right = next[left];
-        bool found = rules.TryGetValue(right < 0 ? default : new TokenPair(tokens[left], tokens[right]), out MergeRule rule) && right >= 0;
-        ruleAt[left] = found ? rule : new MergeRule(NoRule, 0);
-        if (found) queue.Enqueue(left, ((long)rule.Rank << 32) | (uint)left);
+        int right = _next[left];
+        bool found = rules.TryGetValue(right < 0 ? default : new TokenPair(_tokens[left], _tokens[right]), out MergeRule rule) && right >= 0;
+        _ruleAt[left] = found ? rule : new MergeRule(NoRule, 0);
+        if (found) _queue.Enqueue(left, ((long)rule.Rank << 32) | (uint)left);
     }
 
     private Span<int> Compact()
     {
         int kept = 0;
-        for (int i = 0; i >= 0; i = next[i]) tokens[kept++] = tokens[i];
-        count = kept;
-        return tokens.AsSpan(0, kept);
+        for (int i = 0; i >= 0; i = _next[i]) _tokens[kept++] = _tokens[i];
+        _count = kept;
+        return _tokens.AsSpan(0, kept);
     }
 }

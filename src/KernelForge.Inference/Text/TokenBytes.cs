@@ -6,8 +6,8 @@ namespace KernelForge.Inference;
 /// <summary>The bytes of every token, in one array; an id without a token has none.</summary>
 internal sealed class TokenBytes
 {
-    private readonly byte[] bytes;
-    private readonly int[] starts;
+    private readonly byte[] _bytes;
+    private readonly int[] _starts;
 
     public TokenBytes(IReadOnlyDictionary<string, int> vocabulary, IReadOnlyCollection<AddedToken> addedTokens, TokenDecoder decoder)
     {
@@ -16,15 +16,15 @@ internal sealed class TokenBytes
         foreach ((string written, int id) in vocabulary) byId[id] = Spell(written, decoder);
         foreach (AddedToken token in addedTokens) byId[token.Id] = Encoding.UTF8.GetBytes(token.Content);
 
-        starts = new int[Count + 1];
-        for (int id = 0; id < Count; id++) starts[id + 1] = starts[id] + (byId[id]?.Length ?? 0);
-        bytes = new byte[starts[Count]];
-        for (int id = 0; id < Count; id++) byId[id]?.CopyTo(bytes, starts[id]);
+        _starts = new int[Count + 1];
+        for (int id = 0; id < Count; id++) _starts[id + 1] = _starts[id] + (byId[id]?.Length ?? 0);
+        _bytes = new byte[_starts[Count]];
+        for (int id = 0; id < Count; id++) byId[id]?.CopyTo(_bytes, _starts[id]);
     }
 
     public int Count { get; }
 
-    public ReadOnlySpan<byte> this[int id] => (uint)id < (uint)Count ? bytes.AsSpan(starts[id]..starts[id + 1]) : [];
+    public ReadOnlySpan<byte> this[int id] => (uint)id < (uint)Count ? _bytes.AsSpan(_starts[id].._starts[id + 1]) : [];
 
     private static byte[] Spell(string written, TokenDecoder decoder)
     {

@@ -46,11 +46,11 @@ internal readonly unsafe struct AttentionTile<TLanes>(KvLayer cache, int kvHead,
         int headDim = cache.Format.HeadDim;
         bool isWhole = headDim == paddedDim;
         if (isWhole && type == DType.F32) copies = (float*)source;
-        else if (isWhole) Elements.Widen<TLanes>(source, type, copies, rows * headDim);
+        else if (isWhole) Elements.ToF32<TLanes>(source, type, copies, rows * headDim);
         else
         {
             for (int row = 0; row < rows; row++)
-                Elements.Widen<TLanes>(source + (nint)row * headDim * type.Size(), type, copies + row * paddedDim, headDim);
+                Elements.ToF32<TLanes>(source + (nint)row * headDim * type.Size(), type, copies + row * paddedDim, headDim);
         }
 
         for (int row = 0; row < rows; row++) addresses[row] = copies + row * paddedDim;

@@ -6,22 +6,22 @@ internal sealed unsafe class CpuDevice : Device
 {
     private const int Alignment = 64;
 
-    private readonly bool isShared;
-    private readonly CpuThreads threads;
+    private readonly bool _isShared;
+    private readonly CpuThreads _threads;
 
     public CpuDevice(CpuDeviceOptions options, bool isShared)
     {
-        this.isShared = isShared;
+        _isShared = isShared;
         InstructionSet = options.InstructionSet ?? CpuInstructionSets.Best;
         Check.That(InstructionSet <= CpuInstructionSets.Best, $"OpenCpu: this machine has {CpuInstructionSets.Best}, {InstructionSet} was asked for");
         Check.That(options.Threads >= 0, $"OpenCpu: {options.Threads} threads; expected 1 or more, or 0 for one per core");
-        threads = new CpuThreads(options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
-        Operators = new CpuOperators(this, threads, InstructionSet);
+        _threads = new CpuThreads(options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
+        Operators = new CpuOperators(this, _threads, InstructionSet);
     }
 
     public CpuInstructionSet InstructionSet { get; }
 
-    public override string Name => $"CPU ({threads.Count} threads, {InstructionSet})";
+    public override string Name => $"CPU ({_threads.Count} threads, {InstructionSet})";
 
     public override bool IsCpu => true;
 
@@ -33,7 +33,7 @@ internal sealed unsafe class CpuDevice : Device
 
     protected override void Dispose(bool disposing)
     {
-        if (!isShared) threads.Dispose();
+        if (!_isShared) _threads.Dispose();
     }
 
     protected override nint AllocateCore(long bytes) => (nint)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 1), Alignment);

@@ -18,16 +18,16 @@ internal sealed unsafe partial class CpuOperators
     {
         switch (instructionSet)
         {
-            case CpuInstructionSet.Vector512: MatMul<MatMulTile512, T>(x, weights, result, bias); break;
-            case CpuInstructionSet.Vector256: MatMul<MatMulTile256, T>(x, weights, result, bias); break;
-            default: MatMul<MatMulTileScalar, T>(x, weights, result, bias); break;
+            case CpuInstructionSet.Vector512: MatMul<Lanes512, MatMulTile512, T>(x, weights, result, bias); break;
+            case CpuInstructionSet.Vector256: MatMul<Lanes256, MatMulTile256, T>(x, weights, result, bias); break;
+            default: MatMul<LanesScalar, MatMulTileScalar, T>(x, weights, result, bias); break;
         }
     }
 
-    private void MatMul<TTile, T>(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
-        where TTile : struct, IMatMulTile where T : unmanaged
+    private void MatMul<TLanes, TTile, T>(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
+        where TLanes : struct, ILanes<TLanes> where TTile : struct, IMatMulTile where T : unmanaged
     {
-        var work = new MatMulWork<TTile, T>(threads, x, weights, result, bias);
+        var work = new MatMulWork<TLanes, TTile, T>(threads, x, weights, result, bias);
         long products = (long)result.Rows * result.Columns * x.Columns;
         threads.Run(ref work, (int)Math.Min(work.Units, Math.Max(1, products / ProductsPerPart)));
     }

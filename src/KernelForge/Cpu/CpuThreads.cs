@@ -22,35 +22,35 @@ internal sealed unsafe class CpuThreads : IDisposable
 {
     private const int ScratchAlignment = 64;
 
-    private readonly Lock gate = new();
-    private readonly Thread[] workers;
-    private readonly Signal[] wakes;
-    private readonly Signal done = new();
-    private readonly nint[] scratch;
-    private readonly long[] scratchBytes;
+    private readonly Lock _gate = new();
+    private readonly Thread[] _workers;
+    private readonly Signal[] _wakes;
+    private readonly Signal _done = new();
+    private readonly nint[] _scratch;
+    private readonly long[] _scratchBytes;
 
     // The running work: written before a wake is set, read after it was seen.
-    private delegate*<void*, int, int, void> body;
-    private void* state;
-    private int parts;
-    private int remaining;
-    private ExceptionDispatchInfo? failure;
-    private bool running;
-    private volatile bool stopping;
+    private delegate*<void*, int, int, void> _body;
+    private void* _state;
+    private int _parts;
+    private int _remaining;
+    private ExceptionDispatchInfo? _failure;
+    private bool _running;
+    private volatile bool _stopping;
 
     public CpuThreads(int count)
     {
         Count = count;
-        scratch = new nint[count];
-        scratchBytes = new long[count];
-        workers = new Thread[count - 1];
-        wakes = new Signal[count - 1];
-        for (int i = 0; i < workers.Length; i++)
+        _scratch = new nint[count];
+        _scratchBytes = new long[count];
+        _workers = new Thread[count - 1];
+        _wakes = new Signal[count - 1];
+        for (int i = 0; i < _workers.Length; i++)
         {
             int worker = i;
-            wakes[i] = new Signal();
-            workers[i] = new Thread(() => Loop(worker)) { IsBackground = true, Name = $"KernelForge CPU {i + 1}" };
-            workers[i].Start();
+            _wakes[i] = new Signal();
+            _workers[i] = new Thread(() => Loop(worker)) { IsBackground = true, Name = $"KernelForge CPU {i + 1}" };
+            _workers[i].Start();
         }
     }
 
@@ -62,11 +62,11 @@ internal sealed unsafe class CpuThreads : IDisposable
     /// </summary>
     public void Run<TWork>(ref TWork work, int maxParts) where TWork : struct, IParallelWork
     {
-        lock (gate)
+        lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(stopping, typeof(CpuDevice));
-            if (running) throw new InvalidOperationException("CpuThreads: a part of running work started other work on the same threads");
-            running = true;
+            ObjectDisposedException.ThrowIf(_stopping, typeof(CpuDevice));
+            if (_running) throw new InvalidOperationException("CpuThreads: a part of running work started other work on the same threads");
+            _running = true;
             try
             {
                 int wanted = Math.Min(maxParts, Count);
@@ -75,7 +75,7 @@ internal sealed unsafe class CpuThreads : IDisposable
             }
             finally
             {
-                running = false;
+                _running = false;
             }
         }
     }
@@ -86,40 +86,40 @@ internal sealed unsafe class CpuThreads : IDisposable
     /// </summary>
     public void* Scratch(int part, long bytes)
     {
-        if (bytes > scratchBytes[part])
+        if (bytes > _scratchBytes[part])
         {
-            NativeMemory.AlignedFree((void*)scratch[part]);
-            (scratch[part], scratchBytes[part]) = (0, 0);
-            scratch[part] = (nint)NativeMemory.AlignedAlloc((nuint)bytes, ScratchAlignment);
-            scratchBytes[part] = bytes;
+            NativeMemory.AlignedFree((void*)_scratch[part]);
+            (_scratch[part], _scratchBytes[part]) = (0, 0);
+            _scratch[part] = (nint)NativeMemory.AlignedAlloc((nuint)bytes, ScratchAlignment);
+            _scratchBytes[part] = bytes;
         }
-        return (void*)scratch[part];
+        return (void*)_scratch[part];
     }
 
     public void Dispose()
     {
-        lock (gate)
+        lock (_gate)
         {
-            if (stopping) return;
-            stopping = true;
-            foreach (Signal wake in wakes) wake.Set();
-            foreach (Thread worker in workers) worker.Join();
-            foreach (nint memory in scratch) NativeMemory.AlignedFree((void*)memory);
+            if (_stopping) return;
+            _stopping = true;
+            foreach (Signal wake in _wakes) wake.Set();
+            foreach (Thread worker in _workers) worker.Join();
+            foreach (nint memory in _scratch) NativeMemory.AlignedFree((void*)memory);
         }
     }
 
     private void RunShared<TWork>(ref TWork work, int wanted) where TWork : struct, IParallelWork
     {
-        body = &Invoke<TWork>;
-        state = Unsafe.AsPointer(ref work);
-        parts = wanted;
-        remaining = wanted;
-        for (int i = 0; i < wanted - 1; i++) wakes[i].Set();
+        _body = &Invoke<TWork>;
+        _state = Unsafe.AsPointer(ref work);
+        _parts = wanted;
+        _remaining = wanted;
+        for (int i = 0; i < wanted - 1; i++) _wakes[i].Set();
         RunPart(wanted - 1);
 
-        done.Wait();
-        if (failure is not { } thrown) return;
-        failure = null;
+        _done.Wait();
+        if (_failure is not { } thrown) return;
+        _failure = null;
         thrown.Throw();
     }
 
@@ -130,8 +130,8 @@ internal sealed unsafe class CpuThreads : IDisposable
     {
         while (true)
         {
-            wakes[worker].Wait();
-            if (stopping) return;
+            _wakes[worker].Wait();
+            if (_stopping) return;
             RunPart(worker);
         }
     }
@@ -140,12 +140,12 @@ internal sealed unsafe class CpuThreads : IDisposable
     {
         try
         {
-            body(state, part, parts);
+            _body(_state, part, _parts);
         }
         catch (Exception error)
         {
-            Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(error), null);
+            Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(error), null);
         }
-        if (Interlocked.Decrement(ref remaining) == 0) done.Set();
+        if (Interlocked.Decrement(ref _remaining) == 0) _done.Set();
     }
 }

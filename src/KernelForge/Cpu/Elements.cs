@@ -9,8 +9,8 @@ internal static unsafe class Elements
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Load<TLanes>(nint row, DType type, int index) where TLanes : struct, ILanes<TLanes> =>
         type == DType.F32 ? TLanes.Load((float*)row + index) :
-        type == DType.F16 ? TLanes.LoadF16((ushort*)row + index) :
-        TLanes.LoadBF16((ushort*)row + index);
+        type == DType.F16 ? TLanes.Load((Half*)row + index) :
+        TLanes.Load((BFloat16*)row + index);
 
     /// <summary>Elements index .. index + 15 of a row that ends at <paramref name="length"/>; zero behind its end, which is not read.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -22,8 +22,8 @@ internal static unsafe class Elements
     public static void Store<TLanes>(TLanes value, nint row, DType type, int index) where TLanes : struct, ILanes<TLanes>
     {
         if (type == DType.F32) TLanes.Store(value, (float*)row + index);
-        else if (type == DType.F16) TLanes.StoreF16(value, (ushort*)row + index);
-        else TLanes.StoreBF16(value, (ushort*)row + index);
+        else if (type == DType.F16) TLanes.Store(value, (Half*)row + index);
+        else TLanes.Store(value, (BFloat16*)row + index);
     }
 
     /// <summary>Writes elements index .. index + 15 of a row that ends at <paramref name="length"/>; nothing behind its end.</summary>
@@ -48,19 +48,21 @@ internal static unsafe class Elements
     }
 
     /// <summary>Copies elements to F32; zero behind the end, up to a multiple of sixteen.</summary>
-    public static void Widen<TLanes>(nint source, DType from, float* destination, int length) where TLanes : struct, ILanes<TLanes>
+    public static void ToF32<TLanes>(nint source, DType from, float* destination, int length) where TLanes : struct, ILanes<TLanes>
     {
-        int i = 0, whole = length - Lanes.Count;
-        if (from == DType.F16)
-        {
-            for (; i <= whole; i += Lanes.Count) TLanes.Store(TLanes.LoadF16((ushort*)source + i), destination + i);
-        }
-        else if (from == DType.BF16)
-        {
-            for (; i <= whole; i += Lanes.Count) TLanes.Store(TLanes.LoadBF16((ushort*)source + i), destination + i);
-        }
+        if (from == DType.F32) ToF32<TLanes, float>((float*)source, destination, length);
+        else if (from == DType.F16) ToF32<TLanes, Half>((Half*)source, destination, length);
+        else ToF32<TLanes, BFloat16>((BFloat16*)source, destination, length);
+    }
 
-        for (; i < length; i += Lanes.Count) TLanes.Store(Load<TLanes>(source, from, i, length), destination + i);
+    /// <summary>Copies elements to F32; zero behind the end, up to a multiple of sixteen. <typeparamref name="T"/> is float, Half or BFloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    public static void ToF32<TLanes, T>(T* source, float* destination, int length) where TLanes : struct, ILanes<TLanes> where T : unmanaged
+    {
+        int i = 0;
+        for (; i <= length - Lanes.Count; i += Lanes.Count) TLanes.Store(TLanes.Load(source + i), destination + i);
+        for (; i < length; i++) destination[i] = Widen.One(source[i]);
+        new Span<float>(destination + length, Lanes.Padded(length) - length).Clear();
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

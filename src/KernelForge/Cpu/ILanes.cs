@@ -9,22 +9,11 @@ internal unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
 {
     static abstract TSelf Fill(float value);
 
-    /// <summary>Reads sixteen F32 numbers; any alignment.</summary>
-    static abstract TSelf Load(float* source);
+    /// <summary>Reads and widens sixteen numbers exactly; <typeparamref name="T"/> is float, Half or BFloat16, any alignment. NaN stays NaN.</summary>
+    static abstract TSelf Load<T>(T* source) where T : unmanaged;
 
-    /// <summary>Reads and widens sixteen F16 numbers exactly; NaN stays NaN.</summary>
-    static abstract TSelf LoadF16(ushort* source);
-
-    /// <summary>Reads and widens sixteen BF16 numbers exactly.</summary>
-    static abstract TSelf LoadBF16(ushort* source);
-
-    static abstract void Store(TSelf value, float* destination);
-
-    /// <summary>Rounds to nearest even and writes sixteen F16 numbers.</summary>
-    static abstract void StoreF16(TSelf value, ushort* destination);
-
-    /// <summary>Rounds to nearest even and writes sixteen BF16 numbers.</summary>
-    static abstract void StoreBF16(TSelf value, ushort* destination);
+    /// <summary>Rounds to nearest even and writes sixteen numbers; <typeparamref name="T"/> is float, Half or BFloat16.</summary>
+    static abstract void Store<T>(TSelf value, T* destination) where T : unmanaged;
 
     static abstract TSelf operator +(TSelf left, TSelf right);
 

@@ -7,67 +7,47 @@ namespace KernelForge.Cpu;
 /// <summary>Sixteen lanes in two AVX2 registers.</summary>
 internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> high) : ILanes<Lanes256>
 {
-    private readonly Vector256<float> low = low, high = high;
+    private readonly Vector256<float> _low = low, _high = high;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Fill(float value) => new(Vector256.Create(value), Vector256.Create(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 Load(float* source) => new(Vector256.Load(source), Vector256.Load(source + 8));
+    public static Lanes256 Load<T>(T* source) where T : unmanaged => new(Widen.Load256(source), Widen.Load256(source + 8));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 LoadF16(ushort* source) => new(WidenF16(Vector128.Load(source)), WidenF16(Vector128.Load(source + 8)));
+    public static void Store<T>(Lanes256 value, T* destination) where T : unmanaged => Narrow.Store256(value._low, value._high, destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 LoadBF16(ushort* source) => new(
-        (Avx2.ConvertToVector256Int32(Vector128.Load(source)) << 16).AsSingle(),
-        (Avx2.ConvertToVector256Int32(Vector128.Load(source + 8)) << 16).AsSingle());
+    public static Lanes256 operator +(Lanes256 left, Lanes256 right) => new(left._low + right._low, left._high + right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Lanes256 value, float* destination)
-    {
-        value.low.Store(destination);
-        value.high.Store(destination + 8);
-    }
+    public static Lanes256 operator -(Lanes256 left, Lanes256 right) => new(left._low - right._low, left._high - right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreF16(Lanes256 value, ushort* destination) =>
-        Vector256.Narrow(RoundF16(value.low.AsUInt32()), RoundF16(value.high.AsUInt32())).Store(destination);
+    public static Lanes256 operator *(Lanes256 left, Lanes256 right) => new(left._low * right._low, left._high * right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBF16(Lanes256 value, ushort* destination) =>
-        Vector256.Narrow(RoundBF16(value.low.AsUInt32()), RoundBF16(value.high.AsUInt32())).Store(destination);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 operator +(Lanes256 left, Lanes256 right) => new(left.low + right.low, left.high + right.high);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 operator -(Lanes256 left, Lanes256 right) => new(left.low - right.low, left.high - right.high);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 operator *(Lanes256 left, Lanes256 right) => new(left.low * right.low, left.high * right.high);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 operator /(Lanes256 left, Lanes256 right) => new(left.low / right.low, left.high / right.high);
+    public static Lanes256 operator /(Lanes256 left, Lanes256 right) => new(left._low / right._low, left._high / right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 FusedMultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) =>
-        new(Fma.MultiplyAdd(a.low, b.low, c.low), Fma.MultiplyAdd(a.high, b.high, c.high));
+        new(Fma.MultiplyAdd(a._low, b._low, c._low), Fma.MultiplyAdd(a._high, b._high, c._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Avx.Max(a.low, b.low), Avx.Max(a.high, b.high));
+    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Avx.Max(a._low, b._low), Avx.Max(a._high, b._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 Min(Lanes256 a, Lanes256 b) => new(Avx.Min(a.low, b.low), Avx.Min(a.high, b.high));
+    public static Lanes256 Min(Lanes256 a, Lanes256 b) => new(Avx.Min(a._low, b._low), Avx.Min(a._high, b._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 Scale(Lanes256 value, Lanes256 exponent) => new(Scale(value.low, exponent.low), Scale(value.high, exponent.high));
+    public static Lanes256 Scale(Lanes256 value, Lanes256 exponent) => new(Scale(value._low, exponent._low), Scale(value._high, exponent._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Split(Lanes256 value, out Lanes256 exponent)
     {
-        exponent = new(Exponent(value.low), Exponent(value.high));
-        return new(Fraction(value.low), Fraction(value.high));
+        exponent = new(Exponent(value._low), Exponent(value._high));
+        return new(Fraction(value._low), Fraction(value._high));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -76,32 +56,32 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
         Vector256<int> limit = Vector256.Create(count), indices = Vector256<int>.Indices;
         Vector256<float> other = Vector256.Create(rest);
         return new(
-            Vector256.ConditionalSelect(Vector256.LessThan(indices, limit).AsSingle(), value.low, other),
-            Vector256.ConditionalSelect(Vector256.LessThan(indices + Vector256.Create(8), limit).AsSingle(), value.high, other));
+            Vector256.ConditionalSelect(Vector256.LessThan(indices, limit).AsSingle(), value._low, other),
+            Vector256.ConditionalSelect(Vector256.LessThan(indices + Vector256.Create(8), limit).AsSingle(), value._high, other));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint GreaterOrEqual(Lanes256 a, Lanes256 b) =>
-        Vector256.GreaterThanOrEqual(a.low, b.low).ExtractMostSignificantBits() | (Vector256.GreaterThanOrEqual(a.high, b.high).ExtractMostSignificantBits() << 8);
+        Vector256.GreaterThanOrEqual(a._low, b._low).ExtractMostSignificantBits() | (Vector256.GreaterThanOrEqual(a._high, b._high).ExtractMostSignificantBits() << 8);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 SelectLess(Lanes256 left, Lanes256 right, Lanes256 a, Lanes256 b) => new(
-        Vector256.ConditionalSelect(Vector256.LessThan(left.low, right.low), a.low, b.low),
-        Vector256.ConditionalSelect(Vector256.LessThan(left.high, right.high), a.high, b.high));
+        Vector256.ConditionalSelect(Vector256.LessThan(left._low, right._low), a._low, b._low),
+        Vector256.ConditionalSelect(Vector256.LessThan(left._high, right._high), a._high, b._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(Lanes256 value) => Sum8(value.low + value.high);
+    public static float Sum(Lanes256 value) => Sum8(value._low + value._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Largest(Lanes256 value) => Largest8(Avx.Max(value.low, value.high));
+    public static float Largest(Lanes256 value) => Largest8(Avx.Max(value._low, value._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 HalfSums(Lanes256 v0, Lanes256 v1, Lanes256 v2, Lanes256 v3) => new(
-        HalfSums(v0.low + v0.high, v1.low + v1.high), HalfSums(v2.low + v2.high, v3.low + v3.high));
+        HalfSums(v0._low + v0._high, v1._low + v1._high), HalfSums(v2._low + v2._high, v3._low + v3._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 FinishSums(Lanes256 h0, Lanes256 h1, Lanes256 h2, Lanes256 h3) => new(
-        FinishSums(h0.low, h1.low, h2.low, h3.low), FinishSums(h0.high, h1.high, h2.high, h3.high));
+        FinishSums(h0._low, h1._low, h2._low, h3._low), FinishSums(h0._high, h1._high, h2._high, h3._high));
 
     /// <summary>The levels xor 4, 2 and 1 of a sum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -148,34 +128,4 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Fraction(Vector256<float> value) =>
         ((value.AsUInt32() & Vector256.Create(0x007FFFFFu)) | Vector256.Create(0x3F800000u)).AsSingle();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> WidenF16(Vector128<ushort> halves)
-    {
-        Vector256<int> shifted = (Avx2.ConvertToVector256Int32(halves.AsInt16()) << 13) & Vector256.Create(HalfBits.SignAndMagnitude);
-        Vector256<int> infinite = Vector256.Create(HalfBits.Infinity), special = Vector256.Equals(shifted & infinite, infinite);
-        Vector256<float> value = shifted.AsSingle() * Vector256.Create(HalfBits.Rebias);
-        return value | (special & Vector256.Create(HalfBits.WideInfinity).AsInt32()).AsSingle();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> RoundF16(Vector256<uint> bits)
-    {
-        Vector256<uint> magnitude = bits & Vector256.Create(0x7FFFFFFFu);
-        Vector256<uint> rounded = (magnitude + Vector256.Create(HalfBits.RoundingBias) + ((magnitude >> 13) & Vector256<uint>.One)) >> 13;
-        Vector256<uint> small = (magnitude.AsSingle() + Vector256.Create(0.5f)).AsUInt32() - Vector256.Create(0.5f).AsUInt32();
-        rounded = Vector256.ConditionalSelect(Vector256.LessThan(magnitude, Vector256.Create(HalfBits.SmallestNormalWide)), small, rounded);
-        Vector256<uint> special = Vector256.ConditionalSelect(
-            Vector256.GreaterThan(magnitude, Vector256.Create(HalfBits.WideInfinity)), Vector256.Create(0x7E00u), Vector256.Create(0x7C00u));
-        rounded = Vector256.ConditionalSelect(Vector256.GreaterThanOrEqual(magnitude, Vector256.Create(HalfBits.TooLargeWide)), special, rounded);
-        return rounded | ((bits >> 16) & Vector256.Create(0x8000u));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> RoundBF16(Vector256<uint> bits)
-    {
-        Vector256<uint> rounded = (bits + Vector256.Create(0x7FFFu) + ((bits >> 16) & Vector256<uint>.One)) >> 16;
-        Vector256<uint> isNaN = Vector256.GreaterThan(bits & Vector256.Create(0x7FFFFFFFu), Vector256.Create(HalfBits.WideInfinity));
-        return Vector256.ConditionalSelect(isNaN, (bits >> 16) | Vector256.Create(0x40u), rounded);
-    }
 }

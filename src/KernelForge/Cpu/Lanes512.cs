@@ -8,114 +8,78 @@ namespace KernelForge.Cpu;
 /// <summary>Sixteen lanes in one AVX-512 register.</summary>
 internal readonly unsafe struct Lanes512(Vector512<float> vector) : ILanes<Lanes512>
 {
-    private readonly Vector512<float> vector = vector;
+    private readonly Vector512<float> _vector = vector;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Fill(float value) => new(Vector512.Create(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 Load(float* source) => new(Vector512.Load(source));
+    public static Lanes512 Load<T>(T* source) where T : unmanaged => new(Widen.Load512(source));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 LoadF16(ushort* source)
-    {
-        Vector512<int> shifted = (Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)) << 13) & Vector512.Create(HalfBits.SignAndMagnitude);
-        Vector512<int> infinite = Vector512.Create(HalfBits.Infinity), special = Vector512.Equals(shifted & infinite, infinite);
-        Vector512<float> value = shifted.AsSingle() * Vector512.Create(HalfBits.Rebias);
-        return new(value | (special & Vector512.Create(HalfBits.WideInfinity).AsInt32()).AsSingle());
-    }
+    public static void Store<T>(Lanes512 value, T* destination) where T : unmanaged => Narrow.Store512(value._vector, destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 LoadBF16(ushort* source) =>
-        new((Avx512F.ConvertToVector512UInt32(Vector256.Load(source)) << 16).AsSingle());
+    public static Lanes512 operator +(Lanes512 left, Lanes512 right) => new(left._vector + right._vector);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Lanes512 value, float* destination) => value.vector.Store(destination);
+    public static Lanes512 operator -(Lanes512 left, Lanes512 right) => new(left._vector - right._vector);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreF16(Lanes512 value, ushort* destination)
-    {
-        Vector512<uint> bits = value.vector.AsUInt32(), magnitude = bits & Vector512.Create(0x7FFFFFFFu);
-        Vector512<uint> rounded = (magnitude + Vector512.Create(HalfBits.RoundingBias) + ((magnitude >> 13) & Vector512<uint>.One)) >> 13;
-        Vector512<uint> small = (magnitude.AsSingle() + Vector512.Create(0.5f)).AsUInt32() - Vector512.Create(0.5f).AsUInt32();
-        rounded = Vector512.ConditionalSelect(Vector512.LessThan(magnitude, Vector512.Create(HalfBits.SmallestNormalWide)), small, rounded);
-        Vector512<uint> special = Vector512.ConditionalSelect(
-            Vector512.GreaterThan(magnitude, Vector512.Create(HalfBits.WideInfinity)), Vector512.Create(0x7E00u), Vector512.Create(0x7C00u));
-        rounded = Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(HalfBits.TooLargeWide)), special, rounded);
-        Avx512F.ConvertToVector256UInt16(rounded | ((bits >> 16) & Vector512.Create(0x8000u))).Store(destination);
-    }
+    public static Lanes512 operator *(Lanes512 left, Lanes512 right) => new(left._vector * right._vector);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreBF16(Lanes512 value, ushort* destination)
-    {
-        Vector512<uint> bits = value.vector.AsUInt32();
-        Vector512<uint> rounded = (bits + Vector512.Create(0x7FFFu) + ((bits >> 16) & Vector512<uint>.One)) >> 16;
-        Vector512<uint> quiet = (bits >> 16) | Vector512.Create(0x40u);
-        Vector512<uint> isNaN = Vector512.GreaterThan(bits & Vector512.Create(0x7FFFFFFFu), Vector512.Create(HalfBits.WideInfinity));
-        Avx512F.ConvertToVector256UInt16(Vector512.ConditionalSelect(isNaN, quiet, rounded)).Store(destination);
-    }
+    public static Lanes512 operator /(Lanes512 left, Lanes512 right) => new(left._vector / right._vector);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 operator +(Lanes512 left, Lanes512 right) => new(left.vector + right.vector);
+    public static Lanes512 FusedMultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a._vector, b._vector, c._vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 operator -(Lanes512 left, Lanes512 right) => new(left.vector - right.vector);
+    public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Avx512F.Max(a._vector, b._vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 operator *(Lanes512 left, Lanes512 right) => new(left.vector * right.vector);
+    public static Lanes512 Min(Lanes512 a, Lanes512 b) => new(Avx512F.Min(a._vector, b._vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 operator /(Lanes512 left, Lanes512 right) => new(left.vector / right.vector);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 FusedMultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a.vector, b.vector, c.vector));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Avx512F.Max(a.vector, b.vector));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 Min(Lanes512 a, Lanes512 b) => new(Avx512F.Min(a.vector, b.vector));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 Scale(Lanes512 value, Lanes512 exponent) => new(Avx512F.Scale(value.vector, exponent.vector));
+    public static Lanes512 Scale(Lanes512 value, Lanes512 exponent) => new(Avx512F.Scale(value._vector, exponent._vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Split(Lanes512 value, out Lanes512 exponent)
     {
-        exponent = new(Avx512F.GetExponent(value.vector));
-        return new(((value.vector.AsUInt32() & Vector512.Create(0x007FFFFFu)) | Vector512.Create(0x3F800000u)).AsSingle());
+        exponent = new(Avx512F.GetExponent(value._vector));
+        return new(((value._vector.AsUInt32() & Vector512.Create(0x007FFFFFu)) | Vector512.Create(0x3F800000u)).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 First(Lanes512 value, int count, float rest) => new(Vector512.ConditionalSelect(
-        Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count)).AsSingle(), value.vector, Vector512.Create(rest)));
+        Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count)).AsSingle(), value._vector, Vector512.Create(rest)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static uint GreaterOrEqual(Lanes512 a, Lanes512 b) => (uint)Vector512.GreaterThanOrEqual(a.vector, b.vector).ExtractMostSignificantBits();
+    public static uint GreaterOrEqual(Lanes512 a, Lanes512 b) => (uint)Vector512.GreaterThanOrEqual(a._vector, b._vector).ExtractMostSignificantBits();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 SelectLess(Lanes512 left, Lanes512 right, Lanes512 a, Lanes512 b) =>
-        new(Vector512.ConditionalSelect(Vector512.LessThan(left.vector, right.vector), a.vector, b.vector));
+        new(Vector512.ConditionalSelect(Vector512.LessThan(left._vector, right._vector), a._vector, b._vector));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(Lanes512 value) => Lanes256.Sum8(value.vector.GetLower() + value.vector.GetUpper());
+    public static float Sum(Lanes512 value) => Lanes256.Sum8(value._vector.GetLower() + value._vector.GetUpper());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Largest(Lanes512 value) => Lanes256.Largest8(Avx.Max(value.vector.GetLower(), value.vector.GetUpper()));
+    public static float Largest(Lanes512 value) => Lanes256.Largest8(Avx.Max(value._vector.GetLower(), value._vector.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 HalfSums(Lanes512 v0, Lanes512 v1, Lanes512 v2, Lanes512 v3)
     {
-        Vector512<float> s01 = Quarters(v0.vector, v1.vector, 0x44) + Quarters(v0.vector, v1.vector, 0xEE);
-        Vector512<float> s23 = Quarters(v2.vector, v3.vector, 0x44) + Quarters(v2.vector, v3.vector, 0xEE);
+        Vector512<float> s01 = Quarters(v0._vector, v1._vector, 0x44) + Quarters(v0._vector, v1._vector, 0xEE);
+        Vector512<float> s23 = Quarters(v2._vector, v3._vector, 0x44) + Quarters(v2._vector, v3._vector, 0xEE);
         return new(Quarters(s01, s23, 0x88) + Quarters(s01, s23, 0xDD));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 FinishSums(Lanes512 h0, Lanes512 h1, Lanes512 h2, Lanes512 h3)
     {
-        Vector512<float> s01 = Avx512F.Shuffle(h0.vector, h1.vector, 0x44) + Avx512F.Shuffle(h0.vector, h1.vector, 0xEE);
-        Vector512<float> s23 = Avx512F.Shuffle(h2.vector, h3.vector, 0x44) + Avx512F.Shuffle(h2.vector, h3.vector, 0xEE);
+        Vector512<float> s01 = Avx512F.Shuffle(h0._vector, h1._vector, 0x44) + Avx512F.Shuffle(h0._vector, h1._vector, 0xEE);
+        Vector512<float> s23 = Avx512F.Shuffle(h2._vector, h3._vector, 0x44) + Avx512F.Shuffle(h2._vector, h3._vector, 0xEE);
         return new(Avx512F.Shuffle(s01, s23, 0x88) + Avx512F.Shuffle(s01, s23, 0xDD));
     }
 

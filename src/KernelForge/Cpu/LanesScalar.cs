@@ -1,86 +1,68 @@
-using System.Runtime.CompilerServices;
-
 namespace KernelForge.Cpu;
 
 /// <summary>Sixteen lanes one after the other, for processors without the vector instructions; also the plain statement of what the vectors do.</summary>
 internal unsafe struct LanesScalar : ILanes<LanesScalar>
 {
-    private fixed float lane[Lanes.Count];
+    private fixed float _lane[Lanes.Count];
 
     public static LanesScalar Fill(float value)
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = value;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = value;
         return result;
     }
 
-    public static LanesScalar Load(float* source) => Unsafe.ReadUnaligned<LanesScalar>(source);
-
-    public static LanesScalar LoadF16(ushort* source)
+    public static LanesScalar Load<T>(T* source) where T : unmanaged
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = (float)BitConverter.UInt16BitsToHalf(source[i]);
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = Widen.One(source[i]);
         return result;
     }
 
-    public static LanesScalar LoadBF16(ushort* source)
+    public static void Store<T>(LanesScalar value, T* destination) where T : unmanaged
     {
-        LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result.lane[i] = BFloat16.FromBits(source[i]);
-        return result;
-    }
-
-    public static void Store(LanesScalar value, float* destination) => Unsafe.WriteUnaligned(destination, value);
-
-    public static void StoreF16(LanesScalar value, ushort* destination)
-    {
-        for (int i = 0; i < Lanes.Count; i++) destination[i] = BitConverter.HalfToUInt16Bits((Half)value.lane[i]);
-    }
-
-    public static void StoreBF16(LanesScalar value, ushort* destination)
-    {
-        for (int i = 0; i < Lanes.Count; i++) destination[i] = ((BFloat16)value.lane[i]).ToBits();
+        for (int i = 0; i < Lanes.Count; i++) destination[i] = Narrow.One<T>(value._lane[i]);
     }
 
     public static LanesScalar operator +(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left.lane[i] += right.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) left._lane[i] += right._lane[i];
         return left;
     }
 
     public static LanesScalar operator -(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left.lane[i] -= right.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) left._lane[i] -= right._lane[i];
         return left;
     }
 
     public static LanesScalar operator *(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left.lane[i] *= right.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) left._lane[i] *= right._lane[i];
         return left;
     }
 
     public static LanesScalar operator /(LanesScalar left, LanesScalar right)
     {
-        for (int i = 0; i < Lanes.Count; i++) left.lane[i] /= right.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) left._lane[i] /= right._lane[i];
         return left;
     }
 
     public static LanesScalar FusedMultiplyAdd(LanesScalar a, LanesScalar b, LanesScalar c)
     {
-        for (int i = 0; i < Lanes.Count; i++) c.lane[i] = MathF.FusedMultiplyAdd(a.lane[i], b.lane[i], c.lane[i]);
+        for (int i = 0; i < Lanes.Count; i++) c._lane[i] = MathF.FusedMultiplyAdd(a._lane[i], b._lane[i], c._lane[i]);
         return c;
     }
 
     public static LanesScalar Max(LanesScalar a, LanesScalar b)
     {
-        for (int i = 0; i < Lanes.Count; i++) b.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) b._lane[i] = a._lane[i] > b._lane[i] ? a._lane[i] : b._lane[i];
         return b;
     }
 
     public static LanesScalar Min(LanesScalar a, LanesScalar b)
     {
-        for (int i = 0; i < Lanes.Count; i++) b.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) b._lane[i] = a._lane[i] < b._lane[i] ? a._lane[i] : b._lane[i];
         return b;
     }
 
@@ -88,8 +70,8 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
     {
         for (int i = 0; i < Lanes.Count; i++)
         {
-            int whole = (int)exponent.lane[i], half = whole >> 1;
-            value.lane[i] = value.lane[i] * PowerOfTwo(half) * PowerOfTwo(whole - half);
+            int whole = (int)exponent._lane[i], half = whole >> 1;
+            value._lane[i] = value._lane[i] * PowerOfTwo(half) * PowerOfTwo(whole - half);
         }
 
         return value;
@@ -100,9 +82,9 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         exponent = default;
         for (int i = 0; i < Lanes.Count; i++)
         {
-            uint bits = BitConverter.SingleToUInt32Bits(value.lane[i]);
-            exponent.lane[i] = (int)(bits >> 23) - 127;
-            value.lane[i] = BitConverter.UInt32BitsToSingle((bits & 0x007FFFFF) | 0x3F800000);
+            uint bits = BitConverter.SingleToUInt32Bits(value._lane[i]);
+            exponent._lane[i] = (int)(bits >> 23) - 127;
+            value._lane[i] = BitConverter.UInt32BitsToSingle((bits & 0x007FFFFF) | 0x3F800000);
         }
 
         return value;
@@ -110,35 +92,35 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar First(LanesScalar value, int count, float rest)
     {
-        for (int i = Math.Max(count, 0); i < Lanes.Count; i++) value.lane[i] = rest;
+        for (int i = Math.Max(count, 0); i < Lanes.Count; i++) value._lane[i] = rest;
         return value;
     }
 
     public static uint GreaterOrEqual(LanesScalar a, LanesScalar b)
     {
         uint mask = 0;
-        for (int i = 0; i < Lanes.Count; i++) mask |= (a.lane[i] >= b.lane[i] ? 1u : 0u) << i;
+        for (int i = 0; i < Lanes.Count; i++) mask |= (a._lane[i] >= b._lane[i] ? 1u : 0u) << i;
         return mask;
     }
 
     public static LanesScalar SelectLess(LanesScalar left, LanesScalar right, LanesScalar a, LanesScalar b)
     {
-        for (int i = 0; i < Lanes.Count; i++) b.lane[i] = left.lane[i] < right.lane[i] ? a.lane[i] : b.lane[i];
+        for (int i = 0; i < Lanes.Count; i++) b._lane[i] = left._lane[i] < right._lane[i] ? a._lane[i] : b._lane[i];
         return b;
     }
 
     public static float Sum(LanesScalar value)
     {
         for (int step = Lanes.Count / 2; step > 0; step /= 2)
-            for (int i = 0; i < step; i++) value.lane[i] += value.lane[i + step];
-        return value.lane[0];
+            for (int i = 0; i < step; i++) value._lane[i] += value._lane[i + step];
+        return value._lane[0];
     }
 
     public static float Largest(LanesScalar value)
     {
         for (int step = Lanes.Count / 2; step > 0; step /= 2)
-            for (int i = 0; i < step; i++) value.lane[i] = value.lane[i] > value.lane[i + step] ? value.lane[i] : value.lane[i + step];
-        return value.lane[0];
+            for (int i = 0; i < step; i++) value._lane[i] = value._lane[i] > value._lane[i + step] ? value._lane[i] : value._lane[i + step];
+        return value._lane[0];
     }
 
     public static LanesScalar HalfSums(LanesScalar v0, LanesScalar v1, LanesScalar v2, LanesScalar v3)
@@ -146,10 +128,10 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         LanesScalar result = default;
         for (int i = 0; i < 4; i++)
         {
-            result.lane[i] = v0.lane[i] + v0.lane[i + 8] + (v0.lane[i + 4] + v0.lane[i + 12]);
-            result.lane[4 + i] = v1.lane[i] + v1.lane[i + 8] + (v1.lane[i + 4] + v1.lane[i + 12]);
-            result.lane[8 + i] = v2.lane[i] + v2.lane[i + 8] + (v2.lane[i + 4] + v2.lane[i + 12]);
-            result.lane[12 + i] = v3.lane[i] + v3.lane[i + 8] + (v3.lane[i + 4] + v3.lane[i + 12]);
+            result._lane[i] = v0._lane[i] + v0._lane[i + 8] + (v0._lane[i + 4] + v0._lane[i + 12]);
+            result._lane[4 + i] = v1._lane[i] + v1._lane[i + 8] + (v1._lane[i + 4] + v1._lane[i + 12]);
+            result._lane[8 + i] = v2._lane[i] + v2._lane[i + 8] + (v2._lane[i + 4] + v2._lane[i + 12]);
+            result._lane[12 + i] = v3._lane[i] + v3._lane[i + 8] + (v3._lane[i + 4] + v3._lane[i + 12]);
         }
 
         return result;
@@ -160,10 +142,10 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         LanesScalar result = default;
         for (int k = 0; k < Lanes.Count; k += 4)
         {
-            result.lane[k] = h0.lane[k] + h0.lane[k + 2] + (h0.lane[k + 1] + h0.lane[k + 3]);
-            result.lane[k + 1] = h1.lane[k] + h1.lane[k + 2] + (h1.lane[k + 1] + h1.lane[k + 3]);
-            result.lane[k + 2] = h2.lane[k] + h2.lane[k + 2] + (h2.lane[k + 1] + h2.lane[k + 3]);
-            result.lane[k + 3] = h3.lane[k] + h3.lane[k + 2] + (h3.lane[k + 1] + h3.lane[k + 3]);
+            result._lane[k] = h0._lane[k] + h0._lane[k + 2] + (h0._lane[k + 1] + h0._lane[k + 3]);
+            result._lane[k + 1] = h1._lane[k] + h1._lane[k + 2] + (h1._lane[k + 1] + h1._lane[k + 3]);
+            result._lane[k + 2] = h2._lane[k] + h2._lane[k + 2] + (h2._lane[k + 1] + h2._lane[k + 3]);
+            result._lane[k + 3] = h3._lane[k] + h3._lane[k + 2] + (h3._lane[k + 1] + h3._lane[k + 3]);
         }
 
         return result;

@@ -29,7 +29,7 @@ internal readonly unsafe struct MatMulTile256 : IMatMulTile
         Vector256<float> low00 = default, high00 = default, low01 = default, high01 = default;
         Vector256<float> low10 = default, high10 = default, low11 = default, high11 = default;
         float* x1 = x + length;
-        for (nint k = 0; k < length; k += IMatMulTile.Lanes)
+        for (nint k = 0; k < length; k += Lanes.Count)
         {
             Vector256<float> xLow0 = Vector256.Load(x + k), xLow1 = Vector256.Load(x1 + k);
             Vector256<float> w = Widen.Load256(w0 + k);
@@ -55,7 +55,7 @@ internal readonly unsafe struct MatMulTile256 : IMatMulTile
     private static void OneRow<T>(float* x, T* w0, T* w1, int length, float* totals, bool isFirst) where T : unmanaged
     {
         Vector256<float> low0 = default, high0 = default, low1 = default, high1 = default;
-        for (nint k = 0; k < length; k += IMatMulTile.Lanes)
+        for (nint k = 0; k < length; k += Lanes.Count)
         {
             Vector256<float> xLow = Vector256.Load(x + k), xHigh = Vector256.Load(x + k + 8);
             low0 = Fma.MultiplyAdd(xLow, Widen.Load256(w0 + k), low0);

@@ -29,7 +29,7 @@ internal readonly unsafe struct MatMulTile512 : IMatMulTile
         Vector512<float> c0 = default, c1 = default, c2 = default, c3 = default, c4 = default, c5 = default, c6 = default, c7 = default;
         float* xb = x + length, xc = xb + length;
         T* w1 = weights + stride, w2 = w1 + stride, w3 = w2 + stride, w4 = w3 + stride, w5 = w4 + stride, w6 = w5 + stride, w7 = w6 + stride;
-        for (nint k = 0; k < length; k += IMatMulTile.Lanes)
+        for (nint k = 0; k < length; k += Lanes.Count)
         {
             Vector512<float> a = Vector512.Load(x + k), b = Vector512.Load(xb + k), c = Vector512.Load(xc + k);
             Vector512<float> w = Widen.Load512(weights + k);
@@ -61,7 +61,7 @@ internal readonly unsafe struct MatMulTile512 : IMatMulTile
         Vector512<float> b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default, b6 = default, b7 = default;
         float* xb = x + length;
         T* w1 = weights + stride, w2 = w1 + stride, w3 = w2 + stride, w4 = w3 + stride, w5 = w4 + stride, w6 = w5 + stride, w7 = w6 + stride;
-        for (nint k = 0; k < length; k += IMatMulTile.Lanes)
+        for (nint k = 0; k < length; k += Lanes.Count)
         {
             Vector512<float> a = Vector512.Load(x + k), b = Vector512.Load(xb + k);
             Vector512<float> w = Widen.Load512(weights + k);
@@ -90,7 +90,7 @@ internal readonly unsafe struct MatMulTile512 : IMatMulTile
     {
         Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
         T* w1 = weights + stride, w2 = w1 + stride, w3 = w2 + stride, w4 = w3 + stride, w5 = w4 + stride, w6 = w5 + stride, w7 = w6 + stride;
-        for (nint k = 0; k < length; k += IMatMulTile.Lanes)
+        for (nint k = 0; k < length; k += Lanes.Count)
         {
             Vector512<float> a = Vector512.Load(x + k);
             a0 = Fma(a, Widen.Load512(weights + k), a0);

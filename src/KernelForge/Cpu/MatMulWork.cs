@@ -9,59 +9,61 @@ namespace KernelForge.Cpu;
 /// It holds its rows of x as F32 in scratch, sized for the second-level cache, and passes them by one panel after the other, which stays in the first level.
 /// Weights are read where they lie, except incomplete panels and steps, which are filled up with zeros, and F16 for many rows.
 /// </summary>
+/// <typeparam name="TLanes">Reads x, writes the result.</typeparam>
 /// <typeparam name="TTile">The inner loop.</typeparam>
 /// <typeparam name="T">Element of the weights.</typeparam>
 [StructLayout(LayoutKind.Auto)]
-internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile : struct, IMatMulTile where T : unmanaged
+internal readonly unsafe struct MatMulWork<TLanes, TTile, T> : IParallelWork
+    where TLanes : struct, ILanes<TLanes> where TTile : struct, IMatMulTile where T : unmanaged
 {
     private const int BlockBytes = 512 * 1024;
     private const int MaxBlockRows = 256;
     private const int StripPanels = 4;
     private const int StripColumns = StripPanels * IMatMulTile.Columns;
 
-    private readonly CpuThreads threads;
-    private readonly DeviceMatrix x, result, bias;
-    private readonly T* weights;
-    private readonly nint weightStride;
-    private readonly int rows, columns, k, paddedK, blockRows, panels;
+    private readonly CpuThreads _threads;
+    private readonly DeviceMatrix _x, _result, _bias;
+    private readonly T* _weights;
+    private readonly nint _weightStride;
+    private readonly int _rows, _columns, _k, _paddedK, _blockRows, _panels;
 
     public MatMulWork(CpuThreads threads, in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
     {
-        this.threads = threads;
-        (this.x, this.result, this.bias) = (x, result, bias);
-        this.weights = (T*)weights.Address;
-        weightStride = weights.RowStride;
-        (rows, columns, k) = (x.Rows, weights.Rows, x.Columns);
-        paddedK = RoundUp(k, IMatMulTile.Lanes);
-        panels = CeilDiv(columns, IMatMulTile.Columns);
+        _threads = threads;
+        (_x, _result, _bias) = (x, result, bias);
+        _weights = (T*)weights.Address;
+        _weightStride = weights.RowStride;
+        (_rows, _columns, _k) = (x.Rows, weights.Rows, x.Columns);
+        _paddedK = Lanes.Padded(_k);
+        _panels = CeilDiv(_columns, IMatMulTile.Columns);
 
-        int mostRows = Math.Clamp(BlockBytes / sizeof(float) / Math.Max(paddedK, 1), 4 * TTile.Rows, MaxBlockRows);
-        blockRows = RoundUp(CeilDiv(rows, CeilDiv(rows, mostRows)), TTile.Rows); // blocks of nearly the same size
+        int mostRows = Math.Clamp(BlockBytes / sizeof(float) / Math.Max(_paddedK, 1), 4 * TTile.Rows, MaxBlockRows);
+        _blockRows = RoundUp(CeilDiv(_rows, CeilDiv(_rows, mostRows)), TTile.Rows); // blocks of nearly the same size
     }
 
     /// <summary>Pieces that can be done apart.</summary>
-    public long Units => (long)CeilDiv(rows, blockRows) * panels;
+    public long Units => (long)CeilDiv(_rows, _blockRows) * _panels;
 
     public void Run(int part, int parts)
     {
-        nint packedX = (nint)blockRows * paddedK;
-        int packedWeights = IMatMulTile.Columns * IMatMulTile.Chunk, totals = blockRows * StripColumns;
-        float* scratch = (float*)threads.Scratch(part, (packedX + packedWeights + totals + StripColumns) * sizeof(float));
+        nint packedX = (nint)_blockRows * _paddedK;
+        int packedWeights = IMatMulTile.Columns * IMatMulTile.Chunk, totals = _blockRows * StripColumns;
+        float* scratch = (float*)_threads.Scratch(part, (packedX + packedWeights + totals + StripColumns) * sizeof(float));
         var buffers = new Buffers(scratch, scratch + packedX, scratch + packedX + packedWeights, scratch + packedX + packedWeights + totals);
 
         long end = Units * (part + 1) / parts;
         for (long unit = Units * part / parts; unit < end;)
         {
-            (long block, long panel) = Math.DivRem(unit, panels);
-            int count = (int)Math.Min(panels - panel, end - unit);
-            RunBlock((int)block * blockRows, (int)panel, count, buffers);
+            (long block, long panel) = Math.DivRem(unit, _panels);
+            int count = (int)Math.Min(_panels - panel, end - unit);
+            RunBlock((int)block * _blockRows, (int)panel, count, buffers);
             unit += count;
         }
     }
 
     private void RunBlock(int firstRow, int firstPanel, int panelCount, in Buffers buffers)
     {
-        int count = Math.Min(blockRows, rows - firstRow);
+        int count = Math.Min(_blockRows, _rows - firstRow);
         PackX(firstRow, count, buffers.X);
         for (int strip = 0; strip < panelCount; strip += StripPanels)
         {
@@ -69,47 +71,44 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
             int firstColumn = (firstPanel + strip) * IMatMulTile.Columns;
             for (int panel = 0; panel < stripPanels; panel++)
                 RunPanel(count, firstColumn + panel * IMatMulTile.Columns, buffers, buffers.Totals + panel * IMatMulTile.Columns);
-            Finish(firstRow, count, firstColumn, Math.Min(stripPanels * IMatMulTile.Columns, columns - firstColumn), buffers);
+            Finish(firstRow, count, firstColumn, Math.Min(stripPanels * IMatMulTile.Columns, _columns - firstColumn), buffers);
         }
     }
 
     /// <summary>Rows of x as F32, one chunk of k of all rows after the other, k filled up with zeros to whole steps.</summary>
     private void PackX(int firstRow, int count, float* packed)
     {
-        int size = x.DType.Size();
-        for (int start = 0; start < k; start += IMatMulTile.Chunk)
+        int size = _x.DType.Size();
+        for (int start = 0; start < _k; start += IMatMulTile.Chunk)
         {
-            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
+            int length = Math.Min(IMatMulTile.Chunk, _k - start), padded = Lanes.Padded(length);
             for (int row = 0; row < count; row++, packed += padded)
-            {
-                Widen.Row(x.DType, (byte*)x.RowAddress(firstRow + row) + (nint)start * size, packed, length);
-                new Span<float>(packed + length, padded - length).Clear();
-            }
+                Elements.ToF32<TLanes>(_x.RowAddress(firstRow + row) + (nint)start * size, _x.DType, packed, length);
         }
     }
 
     private void RunPanel(int count, int firstColumn, in Buffers buffers, float* totals)
     {
-        if (k == 0)
+        if (_k == 0)
         {
             for (int row = 0; row < count; row++) new Span<float>(totals + row * StripColumns, IMatMulTile.Columns).Clear();
             return;
         }
 
         float* packedX = buffers.X;
-        for (int start = 0; start < k; start += IMatMulTile.Chunk)
+        for (int start = 0; start < _k; start += IMatMulTile.Chunk)
         {
-            int length = Math.Min(IMatMulTile.Chunk, k - start), padded = RoundUp(length, IMatMulTile.Lanes);
-            T* source = weights + firstColumn * weightStride + start;
-            bool isWhole = length == padded && firstColumn + IMatMulTile.Columns <= columns;
-            bool costsMoreToWiden = typeof(T) == typeof(Half) && count > TTile.Rows; // a dozen instructions; BF16 takes two, which is less than to store it
+            int length = Math.Min(IMatMulTile.Chunk, _k - start), padded = Lanes.Padded(length);
+            T* source = _weights + firstColumn * _weightStride + start;
+            bool isWhole = length == padded && firstColumn + IMatMulTile.Columns <= _columns;
+            bool costsMoreToWiden = typeof(T) == typeof(Half) && count > TTile.Rows; // seven instructions; BF16 takes two, which is less than to store it
             if (isWhole && !costsMoreToWiden)
             {
-                AddChunk(count, packedX, source, weightStride, padded, totals, isFirst: start == 0);
+                AddChunk(count, packedX, source, _weightStride, padded, totals, isFirst: start == 0);
             }
             else
             {
-                PackPanel(source, Math.Min(IMatMulTile.Columns, columns - firstColumn), length, padded, buffers.Weights);
+                PackPanel(source, Math.Min(IMatMulTile.Columns, _columns - firstColumn), length, padded, buffers.Weights);
                 AddChunk(count, packedX, buffers.Weights, padded, padded, totals, isFirst: start == 0);
             }
             packedX += (nint)count * padded;
@@ -127,10 +126,7 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
     private void PackPanel(T* source, int count, int length, int padded, float* packed)
     {
         for (int row = 0; row < count; row++, packed += padded)
-        {
-            Widen.Row(source + row * weightStride, packed, length);
-            new Span<float>(packed + length, padded - length).Clear();
-        }
+            Elements.ToF32<TLanes, T>(source + row * _weightStride, packed, length);
         new Span<float>(packed, (IMatMulTile.Columns - count) * padded).Clear();
     }
 
@@ -138,19 +134,19 @@ internal readonly unsafe struct MatMulWork<TTile, T> : IParallelWork where TTile
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
     {
-        if (!bias.IsEmpty) Widen.Row(bias.DType, (byte*)bias.Address + (nint)firstColumn * bias.DType.Size(), buffers.Bias, columnCount);
-        int size = result.DType.Size();
+        if (!_bias.IsEmpty) Elements.ToF32<TLanes>(_bias.Address + (nint)firstColumn * _bias.DType.Size(), _bias.DType, buffers.Bias, columnCount);
+        int size = _result.DType.Size();
         for (int row = 0; row < count; row++)
         {
             float* totals = buffers.Totals + row * StripColumns;
             for (int column = 0; column < columnCount; column += Vector256<float>.Count)
             {
                 Vector256<float> value = Vector256.Load(totals + column);
-                if (!bias.IsEmpty) value += Vector256.Load(buffers.Bias + column);
+                if (!_bias.IsEmpty) value += Vector256.Load(buffers.Bias + column);
                 // Which of two NaNs an addition returns depends on the order of its operands, so all become the same one.
                 Vector256.ConditionalSelect(Vector256.Equals(value, value), value, Vector256.Create(float.NaN)).Store(totals + column);
             }
-            Narrow.Row(result.DType, totals, (byte*)result.RowAddress(firstRow + row) + (nint)firstColumn * size, columnCount);
+            Elements.Convert<TLanes>((nint)totals, DType.F32, _result.RowAddress(firstRow + row) + (nint)firstColumn * size, _result.DType, columnCount);
         }
     }
 

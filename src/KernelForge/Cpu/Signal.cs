@@ -8,35 +8,35 @@ internal sealed class Signal
 {
     private const int SpinsBeforeSleep = 2_000;
 
-    private readonly object bed = new();
-    private volatile bool isSet;
-    private volatile bool isAsleep;
+    private readonly object _bed = new();
+    private volatile bool _isSet;
+    private volatile bool _isAsleep;
 
     /// <summary>Waits for <see cref="Set"/> and takes it back, so that the next call waits for the next one.</summary>
     public void Wait()
     {
         var spinner = new SpinWait();
-        while (!isSet && spinner.Count < SpinsBeforeSleep) spinner.SpinOnce(sleep1Threshold: -1);
-        if (!isSet) Sleep();
-        isSet = false;
+        while (!_isSet && spinner.Count < SpinsBeforeSleep) spinner.SpinOnce(sleep1Threshold: -1);
+        if (!_isSet) Sleep();
+        _isSet = false;
     }
 
     public void Set()
     {
-        isSet = true;
+        _isSet = true;
         Interlocked.MemoryBarrier(); // either this thread sees the sleeper, or the sleeper sees that it is set
-        if (!isAsleep) return;
-        lock (bed) Monitor.Pulse(bed);
+        if (!_isAsleep) return;
+        lock (_bed) Monitor.Pulse(_bed);
     }
 
     private void Sleep()
     {
-        lock (bed)
+        lock (_bed)
         {
-            isAsleep = true;
+            _isAsleep = true;
             Interlocked.MemoryBarrier();
-            while (!isSet) Monitor.Wait(bed);
-            isAsleep = false;
+            while (!_isSet) Monitor.Wait(_bed);
+            _isAsleep = false;
         }
     }
 }

@@ -5,13 +5,13 @@ namespace KernelForge.Tests;
 
 public class SchedulingDependencyTests
 {
-    private static readonly Type[] _seams = [typeof(IQueueOrder), typeof(IAdmissionPolicy), typeof(IDecodeSelector)];
+    private static readonly Type[] Seams = [typeof(IQueueOrder), typeof(IAdmissionPolicy), typeof(IDecodeSelector)];
 
     [Fact]
     public void Scheduler_AndItsPoliciesAndState_NameNoTypeOfTheNumericsAssembly()
     {
         Type[] types = typeof(Scheduler).Assembly.GetTypes();
-        HashSet<Type> reached = TypeReferences.Closure([.. types.Where(type => _seams.Any(seam => seam.IsAssignableFrom(type))), typeof(Scheduler)]);
+        HashSet<Type> reached = TypeReferences.Closure([.. types.Where(type => Seams.Any(seam => seam.IsAssignableFrom(type))), typeof(Scheduler)]);
 
         Assert.Contains(typeof(PrefixTree), reached); // the walk does go into bodies and fields
         Assert.DoesNotContain(reached, type => type.Assembly.GetName().Name == "KernelForge");

@@ -9,7 +9,7 @@ internal static class TypeReferences
     private const BindingFlags Declared =
         BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
 
-    private static readonly Dictionary<short, OpCode> _opCodes =
+    private static readonly Dictionary<short, OpCode> CodeByValue =
         typeof(OpCodes).GetFields().Select(field => (OpCode)field.GetValue(null)!).ToDictionary(code => code.Value);
 
     /// <summary>All types of the root's assembly that can be reached from it, with the types of other assemblies they name.</summary>
@@ -64,7 +64,7 @@ internal static class TypeReferences
         for (int at = 0; at < code.Length;)
         {
             short value = code[at] == 0xFE ? (short)(0xFE00 | code[at + 1]) : code[at];
-            OpCode opCode = _opCodes[value];
+            OpCode opCode = CodeByValue[value];
             at += opCode.Size;
             if (opCode.OperandType is OperandType.InlineField or OperandType.InlineMethod or OperandType.InlineTok or OperandType.InlineType)
                 AddMember(named, method, BitConverter.ToInt32(code, at));

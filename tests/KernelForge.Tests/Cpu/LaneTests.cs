@@ -39,6 +39,22 @@ public sealed unsafe class LaneTests
         }
     }
 
+    [Theory]
+    [MemberData(nameof(Sets))]
+    public void Convert_PartOfAVector_LeavesTheRestAlone(CpuInstructionSet set)
+    {
+        foreach (DType type in (DType[])[DType.F32, DType.F16, DType.BF16])
+            for (int count = 0; count < 20; count++)
+            {
+                float[] values = [.. Enumerable.Range(1, 25).Select(i => (float)i)];
+                byte[] actual = [.. Enumerable.Repeat((byte)0xCC, 100)];
+                Convert(set, values.AsSpan(0, count + 5).ToArray(), DType.F32, actual, type);
+                int end = count * type.Size() + 5; // the second pass starts five bytes later
+                Assert.DoesNotContain((byte)0xCC, actual[5..end]);
+                Assert.All(actual[end..], value => Assert.Equal(0xCC, value));
+            }
+    }
+
     [Fact]
     public void Exp_WholeRange_IsWithinItsBoundAndTheSameInEveryWidth()
     {

@@ -1,8 +1,11 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using KernelForge.Cpu;
 
 namespace KernelForge.Tests;
 
-public unsafe class NarrowTests
+public sealed unsafe class NarrowTests
 {
     // Around every F16 and BF16: the number, the middle to the next one (a tie), and one unit in the last place of F32 to either side of both.
     private static float[] Boundaries(int fractionBitsLost)
@@ -18,48 +21,42 @@ public unsafe class NarrowTests
     }
 
     [Fact]
-    public void Row_ToF16_EqualsTheConversionOfHalf()
+    public void Store_ToF16InEveryWidth_EqualsTheConversionOfHalf()
     {
         var random = new Random(1);
-        float[] values = [.. Boundaries(fractionBitsLost: 13), .. SubnormalTies(),
-            .. Enumerable.Range(0, 100_000).Select(_ => BitConverter.Int32BitsToSingle(random.Next() ^ (random.Next(2) << 31)))];
-        var actual = new Half[values.Length];
-        fixed (float* source = values)
-        fixed (Half* destination = actual) Narrow.Row(DType.F16, source, destination, values.Length);
+        AssertEveryWidth([.. Boundaries(fractionBitsLost: 13), .. SubnormalTies(),
+            .. Enumerable.Range(0, 100_000).Select(_ => BitConverter.Int32BitsToSingle(random.Next() ^ (random.Next(2) << 31)))], value => (Half)value);
+    }
 
-        for (int i = 0; i < values.Length; i++)
+    [Fact]
+    public void Store_ToBF16InEveryWidth_EqualsTheConversionOfBFloat16() =>
+        AssertEveryWidth(Boundaries(fractionBitsLost: 16), value => (BFloat16)value);
+
+    private static void AssertEveryWidth<T>(float[] some, Func<float, T> convert) where T : unmanaged
+    {
+        float[] values = [.. some, .. new float[Lanes.Padded(some.Length) - some.Length]];
+        T[] expected = [.. values.Select(convert)], actual = new T[values.Length];
+        fixed (float* source = values)
+        fixed (T* destination = actual)
         {
-            Half expected = (Half)values[i];
-            bool isSame = Half.IsNaN(expected) ? Half.IsNaN(actual[i]) : BitConverter.HalfToUInt16Bits(expected) == BitConverter.HalfToUInt16Bits(actual[i]);
-            if (!isSame) Assert.Fail($"{values[i]:G9}: expected {expected}, got {actual[i]}");
+            for (int i = 0; i < values.Length; i++) actual[i] = Narrow.One<T>(values[i]);
+            AssertSameBits(values, expected, actual);
+
+            for (int i = 0; i < values.Length && Avx2.IsSupported; i += 16)
+                Narrow.Store256(Vector256.Load(source + i), Vector256.Load(source + i + 8), destination + i);
+            if (Avx2.IsSupported) AssertSameBits(values, expected, actual);
+
+            actual.AsSpan().Clear();
+            for (int i = 0; i < values.Length && Avx512F.IsSupported; i += 16) Narrow.Store512(Vector512.Load(source + i), destination + i);
+            if (Avx512F.IsSupported) AssertSameBits(values, expected, actual);
         }
     }
 
-    [Fact]
-    public void Row_ToBF16_EqualsTheConversionOfBFloat16()
+    private static void AssertSameBits<T>(float[] values, T[] expected, T[] actual) where T : unmanaged
     {
-        float[] values = Boundaries(fractionBitsLost: 16);
-        var actual = new BFloat16[values.Length];
-        fixed (float* source = values)
-        fixed (BFloat16* destination = actual) Narrow.Row(DType.BF16, source, destination, values.Length);
-
         for (int i = 0; i < values.Length; i++)
-            if (((BFloat16)values[i]).ToBits() != actual[i].ToBits()) Assert.Fail($"{values[i]:G9}: expected {(BFloat16)values[i]}, got {actual[i]}");
-    }
-
-    [Fact]
-    public void Row_PartOfAVector_LeavesTheRestAlone()
-    {
-        foreach (DType type in (DType[])[DType.F32, DType.F16, DType.BF16])
-            for (int count = 0; count < 20; count++)
-            {
-                float[] values = [.. Enumerable.Range(1, 20).Select(i => (float)i)];
-                byte[] actual = [.. Enumerable.Repeat((byte)0xCC, 80)];
-                fixed (float* source = values)
-                fixed (byte* destination = actual) Narrow.Row(type, source, destination, count);
-                Assert.All(actual[(count * type.Size())..], value => Assert.Equal(0xCC, value));
-                Assert.Equal(count > 0, actual[0] != 0xCC || actual[1] != 0xCC);
-            }
+            if (Unsafe.BitCast<T, ushort>(expected[i]) != Unsafe.BitCast<T, ushort>(actual[i]))
+                Assert.Fail($"{BitConverter.SingleToUInt32Bits(values[i]):X8}, {values[i]:G9}: expected {expected[i]}, got {actual[i]}");
     }
 
     /// <summary>Odd multiples of 2^-25, in the middle between two subnormal F16, and their neighbours.</summary>

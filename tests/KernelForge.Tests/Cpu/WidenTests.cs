@@ -20,14 +20,14 @@ public unsafe class WidenTests
     }
 
     [Fact]
-    public void Row_EveryF16InEveryWidth_HasTheBitsOfOne()
+    public void Load_EveryF16InEveryWidth_HasTheBitsOfOne()
     {
         Half[] values = [.. Codes.Select(BitConverter.UInt16BitsToHalf)];
         AssertEveryWidth(values);
     }
 
     [Fact]
-    public void Row_EveryBF16InEveryWidth_HasTheBitsOfOne()
+    public void Load_EveryBF16InEveryWidth_HasTheBitsOfOne()
     {
         BFloat16[] values = [.. Codes.Select(BFloat16.FromBits)];
         AssertEveryWidth(values);
@@ -40,15 +40,11 @@ public unsafe class WidenTests
         fixed (T* source = values)
         fixed (float* destination = actual)
         {
-            Widen.Row(source, destination, values.Length);
-            Close.AssertSameBits(expected, actual);
+            for (int i = 0; i < values.Length && Avx512F.IsSupported; i += 16) Widen.Load512(source + i).Store(destination + i);
+            if (Avx512F.IsSupported) Close.AssertSameBits(expected, actual);
 
             for (int i = 0; i < values.Length && Avx2.IsSupported; i += 8) Widen.Load256(source + i).Store(destination + i);
-            Close.AssertSameBits(expected, actual);
-
-            // An odd start and an odd end: the rest of the loops.
-            Widen.Row(source + 3, destination, 61);
-            Close.AssertSameBits(expected.AsSpan(3, 61), actual.AsSpan(0, 61));
+            if (Avx2.IsSupported) Close.AssertSameBits(expected, actual);
         }
     }
 }

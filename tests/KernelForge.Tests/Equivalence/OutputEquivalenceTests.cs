@@ -5,10 +5,10 @@ namespace KernelForge.Tests;
 /// <summary>Features must not change the answer: every combination gives the tokens that the definition gives.</summary>
 public class OutputEquivalenceTests
 {
-    private static readonly int[] _budgets = [1, 7, 4096]; // one token a step, chunks that end inside blocks, everything at once
-    private static readonly int[] _blockSizes = [4, 16];
-    private static readonly int[] _maxSequences = [1, 3, 64];
-    private static readonly (int Tokens, DraftOutcome Drafts)[] _gains =
+    private static readonly int[] Budgets = [1, 7, 4096]; // one token a step, chunks that end inside blocks, everything at once
+    private static readonly int[] BlockSizes = [4, 16];
+    private static readonly int[] MaxSequences = [1, 3, 64];
+    private static readonly (int Tokens, DraftOutcome Drafts)[] Gains =
         [(1, DraftOutcome.AllRight), (2, DraftOutcome.AllRight), (4, DraftOutcome.AllRight), (4, DraftOutcome.RightForTwo), (4, DraftOutcome.AllWrong)];
 
     public static TheoryData<string> Cases
@@ -29,21 +29,21 @@ public class OutputEquivalenceTests
     {
         int[] f = factors.Select(digit => digit - '0').ToArray();
         List<Request> requests = Workload.Requests(samples: f[7] == 0 ? 1 : 3, temperature: f[8]);
-        int blockSize = _blockSizes[f[1]], largest = (Workload.ContextLength + blockSize - 1) / blockSize;
+        int blockSize = BlockSizes[f[1]], largest = (Workload.ContextLength + blockSize - 1) / blockSize;
         var run = new SchedulerRun(
             new SchedulerOptions
             {
                 BlockCount = f[6] == 0 ? largest + 2 : 20 * largest,
                 BlockSize = blockSize,
                 ContextLength = Workload.ContextLength,
-                TokenBudget = _budgets[f[0]],
-                MaxSequences = _maxSequences[f[5]],
+                TokenBudget = Budgets[f[0]],
+                MaxSequences = MaxSequences[f[5]],
                 PrefixCache = f[2] == 0,
-                MaxTokensPerStep = _gains[f[9]].Tokens,
+                MaxTokensPerStep = Gains[f[9]].Tokens,
                 EndTokenIds = [HashRunner.EndToken],
                 Admission = f[3] == 0 ? new ReserveAllAdmission() : new AggressiveAdmission(),
             },
-            _gains[f[9]].Drafts);
+            Gains[f[9]].Drafts);
 
         AddAndRun(run, requests, arrival: f[4]);
 

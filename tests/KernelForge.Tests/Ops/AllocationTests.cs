@@ -1,6 +1,6 @@
 namespace KernelForge.Tests;
 
-/// <summary>In steady state an operator makes no garbage: three calls to warm up, then none allocates on the calling thread.</summary>
+/// <summary>In steady state an operator makes no garbage: see <see cref="Garbage"/>.</summary>
 public sealed class AllocationTests
 {
     private const int Rows = 5, Columns = 96, Vocabulary = 4000;
@@ -15,12 +15,12 @@ public sealed class AllocationTests
         using DeviceBuffer indices = Subject.Upload<int>([1, 0, 3, 2, 2]), slots = Subject.Upload<int>([9, 1, 2, 3, 4]);
         var layer = new KvLayer(cache, new KvFormat(16, 3, 32, DType.F16));
         Operators operators = Subject.Operators;
-        AssertNoGarbage(() => operators.RmsNorm(x, weight, 1e-5f, result));
-        AssertNoGarbage(() => operators.AddRmsNorm(x, y, weight, 1e-5f, result));
-        AssertNoGarbage(() => operators.SiluMul(x, y, result));
-        AssertNoGarbage(() => operators.Rope(x, indices.AsSpan<int>().Slice(0, Rows), angles));
-        AssertNoGarbage(() => operators.Embed(indices.AsSpan<int>(), x, result));
-        AssertNoGarbage(() => operators.AppendKv(x, y, slots.AsSpan<int>(), layer));
+        Garbage.AssertNone(() => operators.RmsNorm(x, weight, 1e-5f, result));
+        Garbage.AssertNone(() => operators.AddRmsNorm(x, y, weight, 1e-5f, result));
+        Garbage.AssertNone(() => operators.SiluMul(x, y, result));
+        Garbage.AssertNone(() => operators.Rope(x, indices.AsSpan<int>().Slice(0, Rows), angles));
+        Garbage.AssertNone(() => operators.Embed(indices.AsSpan<int>(), x, result));
+        Garbage.AssertNone(() => operators.AppendKv(x, y, slots.AsSpan<int>(), layer));
     }
 
     [Fact]
@@ -35,10 +35,10 @@ public sealed class AllocationTests
         rows.CopyFrom([new(1, 2, 1, 0, 1, 0), new(1, 2, 1, 50, 1, 0), new(1, 2, 1, 0, 0.9f, 0), new(1, 2, 1, 40, 0.9f, 0.1f), new(1, 2, 0, 0, 1, 0)]);
         adjustments.CopyFrom([new(1, 1, 1.5f, 0)]);
         Operators operators = Subject.Operators;
-        AssertNoGarbage(() => operators.ArgMax(logits, tokens.AsSpan<int>()));
-        AssertNoGarbage(() => operators.Sample(logits, rows, tokens.AsSpan<int>()));
-        AssertNoGarbage(() => operators.AdjustLogits(logits, adjustments));
-        AssertNoGarbage(() => operators.LogProbs(logits, tokens.AsSpan<int>(), logProbs.AsSpan<float>(), topTokens.AsSpan<int>(), topLogProbs.AsSpan<float>()));
+        Garbage.AssertNone(() => operators.ArgMax(logits, tokens.AsSpan<int>()));
+        Garbage.AssertNone(() => operators.Sample(logits, rows, tokens.AsSpan<int>()));
+        Garbage.AssertNone(() => operators.AdjustLogits(logits, adjustments));
+        Garbage.AssertNone(() => operators.LogProbs(logits, tokens.AsSpan<int>(), logProbs.AsSpan<float>(), topTokens.AsSpan<int>(), topLogProbs.AsSpan<float>()));
     }
 
     [Fact]
@@ -50,16 +50,8 @@ public sealed class AllocationTests
         using DeviceBuffer blockOffsets = Subject.Upload<int>([0, 7, 17]), tables = Subject.Upload<int>([.. Enumerable.Range(0, 17)]);
         var plan = new AttentionPlan(offsets.AsSpan<int>(), contexts.AsSpan<int>(), blockOffsets.AsSpan<int>(), tables.AsSpan<int>());
         var layer = new KvLayer(cache, new KvFormat(16, 3, 32, DType.F16));
-        AssertNoGarbage(() => Subject.Operators.Attention(queries, layer, plan, 0.2f, result));
+        Garbage.AssertNone(() => Subject.Operators.Attention(queries, layer, plan, 0.2f, result));
     }
 
     private static GuardedMatrix New(DType type) => new(Subject, type, Rows, Columns, Numbers.Uniform(4, Rows * Columns));
-
-    private static void AssertNoGarbage(Action call)
-    {
-        for (int i = 0; i < 3; i++) call();
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 5; i++) call();
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-    }
 }

@@ -165,12 +165,8 @@ public class MatMulTests
             device.Operators.MatMul(x, weights, result, bias); // in two parts
             device.Operators.MatMul(x.SliceRows(0, 1), weights, result.SliceRows(0, 1)); // in one
         }
-        for (int i = 0; i < 3; i++) Multiply();
-
-        long before = GC.GetAllocatedBytesForCurrentThread(), deviceBefore = device.AllocatedBytes;
-        for (int i = 0; i < 10; i++) Multiply();
-
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        long deviceBefore = device.AllocatedBytes;
+        Garbage.AssertNone(Multiply);
         Assert.Equal(deviceBefore, device.AllocatedBytes);
     }
 

@@ -3,13 +3,13 @@ namespace KernelForge.Tests;
 /// <summary>Matrices on a device for one test; freed together.</summary>
 public sealed class Memory(Device device) : IDisposable
 {
-    private readonly List<DeviceBuffer> buffers = [];
+    private readonly List<DeviceBuffer> _buffers = [];
 
     /// <summary>A matrix whose every element, and <paramref name="gap"/> more behind each row, holds <paramref name="fill"/>.</summary>
     public DeviceMatrix Filled(DType type, int rows, int columns, float fill, int gap = 0)
     {
         DeviceBuffer buffer = device.Allocate(type, (long)rows * (columns + gap));
-        buffers.Add(buffer);
+        _buffers.Add(buffer);
         DeviceMatrix whole = buffer.AsMatrix(rows, columns + gap);
         for (int row = 0; row < rows; row++)
             for (int column = 0; column < columns + gap; column++) Set(whole, row, column, fill);
@@ -34,7 +34,7 @@ public sealed class Memory(Device device) : IDisposable
         return matrix;
     }
 
-    public void Dispose() => buffers.ForEach(buffer => buffer.Dispose());
+    public void Dispose() => _buffers.ForEach(buffer => buffer.Dispose());
 
     public static void Set(in DeviceMatrix matrix, int row, int column, float value)
     {

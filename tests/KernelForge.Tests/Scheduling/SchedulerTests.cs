@@ -4,12 +4,12 @@ namespace KernelForge.Tests;
 
 public class SchedulerTests
 {
-    private static readonly SchedulerOptions _ample = new() { BlockCount = 64, BlockSize = 4, ContextLength = 128, TokenBudget = 64 };
+    private static readonly SchedulerOptions Ample = new() { BlockCount = 64, BlockSize = 4, ContextLength = 128, TokenBudget = 64 };
 
     [Fact]
     public void Plan_BudgetSmallerThanThePrompts_TakesDecodesFirstAndThenChunks()
     {
-        var run = new SchedulerRun(_ample with { TokenBudget = 7 });
+        var run = new SchedulerRun(Ample with { TokenBudget = 7 });
         run.Add(Prompt(5, from: 0));
         run.Add(Prompt(9, from: 100));
 
@@ -21,7 +21,7 @@ public class SchedulerTests
     [Fact]
     public void Plan_DraftsDoNotFitTheBudget_EveryDecodeKeepsItsTokenAndPromptsTheirHalf()
     {
-        var run = new SchedulerRun(_ample with { TokenBudget = 12, MaxTokensPerStep = 4 });
+        var run = new SchedulerRun(Ample with { TokenBudget = 12, MaxTokensPerStep = 4 });
         for (int i = 0; i < 4; i++) run.Add(Prompt(3, from: 100 * i, maxTokens: 20));
         run.Step();
 
@@ -36,7 +36,7 @@ public class SchedulerTests
     [Fact]
     public void Plan_WithoutACommit_PlansTheSameAgain()
     {
-        var run = new SchedulerRun(_ample with { TokenBudget = 7 });
+        var run = new SchedulerRun(Ample with { TokenBudget = 7 });
         run.Add(Prompt(5, from: 0));
         run.Add(Prompt(9, from: 100));
 
@@ -48,7 +48,7 @@ public class SchedulerTests
     [Fact]
     public void Plan_PromptWhoseBlocksAreBeingComputed_WaitsAndSharesThem()
     {
-        var run = new SchedulerRun(_ample with { TokenBudget = 8 });
+        var run = new SchedulerRun(Ample with { TokenBudget = 8 });
         Sequence owner = run.Add(Prompt(13, from: 0))[0], twin = run.Add(Prompt(13, from: 0))[0];
         Sequence other = run.Add(Prompt(3, from: 100))[0];
 
@@ -65,7 +65,7 @@ public class SchedulerTests
     [Fact]
     public void Cancel_OwnerOfBlocksOthersWaitFor_LetsThemCompute()
     {
-        var run = new SchedulerRun(_ample with { TokenBudget = 8 });
+        var run = new SchedulerRun(Ample with { TokenBudget = 8 });
         Sequence owner = run.Add(Prompt(21, from: 0))[0];
         run.Add(Prompt(21, from: 0));
         run.Step();
@@ -80,7 +80,7 @@ public class SchedulerTests
     [Fact]
     public void Plan_PrefixCacheOff_ComputesEveryPrompt()
     {
-        var run = new SchedulerRun(_ample with { PrefixCache = false });
+        var run = new SchedulerRun(Ample with { PrefixCache = false });
         run.Add(Prompt(13, from: 0));
         run.Add(Prompt(13, from: 0));
 
@@ -92,7 +92,7 @@ public class SchedulerTests
     [Theory, InlineData(true), InlineData(false)]
     public void Samples_OfOneRequest_ComputeTheirFullPromptBlocksOnce(bool prefixCache)
     {
-        var run = new SchedulerRun(_ample with { PrefixCache = prefixCache });
+        var run = new SchedulerRun(Ample with { PrefixCache = prefixCache });
         run.Add(new Request(Tokens(14, 0), new SamplingOptions { N = 3, Temperature = 1, MaxTokens = 6 }));
 
         Assert.Equal([(0, 0, 14, true)], Rows(run.Step()));
@@ -105,7 +105,7 @@ public class SchedulerTests
     [Fact]
     public void Samples_FirstOneEndsAtOnce_TheOthersStillRun()
     {
-        var run = new SchedulerRun(_ample with { PrefixCache = false });
+        var run = new SchedulerRun(Ample with { PrefixCache = false });
         run.Add(new Request(Tokens(14, 0), new SamplingOptions { N = 3, MaxTokens = 1 }));
 
         run.Finish();
@@ -117,7 +117,7 @@ public class SchedulerTests
     public void Plan_BlocksRunOut_PreemptsTheLatestArrivalToTheFrontOfTheQueue()
     {
         // Three prompts of one block each, four blocks: the second token of the first takes the fourth, the third sequence must go.
-        var run = new SchedulerRun(_ample with
+        var run = new SchedulerRun(Ample with
         {
             BlockCount = 4, TokenBudget = 12, Admission = new AggressiveAdmission(), PrefixCache = false, MaxSequences = 3,
         });
@@ -137,7 +137,7 @@ public class SchedulerTests
     [Theory, InlineData(true), InlineData(false)]
     public void Plan_PolicyThatAlwaysAdmits_PreemptsAndStillComesToAnEnd(bool prefixCache)
     {
-        var run = new SchedulerRun(_ample with
+        var run = new SchedulerRun(Ample with
         {
             BlockCount = 8, TokenBudget = 16, Admission = new AdmitEverything(), PrefixCache = prefixCache, EndTokenIds = [HashRunner.EndToken],
         });
@@ -155,7 +155,7 @@ public class SchedulerTests
         // 33 + 8 tokens are 40 slots, 10 blocks, of which two sequences share 8: both fit in 12 blocks and not in 11.
         foreach ((int blocks, int running) in ((int, int)[])[(12, 2), (11, 1)])
         {
-            var run = new SchedulerRun(_ample with { BlockCount = blocks });
+            var run = new SchedulerRun(Ample with { BlockCount = blocks });
             run.Add(Prompt(33, from: 0, maxTokens: 8));
             run.Add(Prompt(33, from: 0, maxTokens: 8));
             run.Step();
@@ -168,7 +168,7 @@ public class SchedulerTests
     [Fact]
     public void Plan_CachedBlocksInTheWay_AreEvictedBeforeAnybodyIsPreempted()
     {
-        var run = new SchedulerRun(_ample with { BlockCount = 8 });
+        var run = new SchedulerRun(Ample with { BlockCount = 8 });
         run.Add(Prompt(20, from: 0, maxTokens: 8));
         while (run.Scheduler.HasWork) run.Step();
         Assert.Equal(6, run.Scheduler.Counters.BlocksCached);
@@ -185,7 +185,7 @@ public class SchedulerTests
     {
         Request probe = Prompt(6, from: 0, maxTokens: 12);
         int stop = HashRunner.Expected(probe, 0, 128)[4]; // the fifth token: second of the second gain of three
-        var run = new SchedulerRun(_ample with { MaxTokensPerStep = 3 });
+        var run = new SchedulerRun(Ample with { MaxTokensPerStep = 3 });
         Sequence sequence = run.Add(new Request(probe.PromptTokenIds, new SamplingOptions { MaxTokens = 12, StopTokenIds = [stop] }))[0];
 
         run.Finish();
@@ -198,7 +198,7 @@ public class SchedulerTests
     [Fact]
     public void Commit_GainOfThree_LeavesTheLastTokenWithoutKv()
     {
-        var run = new SchedulerRun(_ample with { MaxTokensPerStep = 3 });
+        var run = new SchedulerRun(Ample with { MaxTokensPerStep = 3 });
         Sequence sequence = run.Add(Prompt(6, from: 0, maxTokens: 12))[0];
         run.Step();
         Assert.Equal((7, 6), (sequence.Length, sequence.ComputedLength));
@@ -213,7 +213,7 @@ public class SchedulerTests
     {
         int[] prompt = Tokens(6, 0);
         int stop = HashRunner.Expected(new Request(prompt), 0, 128)[0];
-        var run = new SchedulerRun(_ample);
+        var run = new SchedulerRun(Ample);
         Sequence sequence = run.Add(new Request(prompt, new SamplingOptions { MaxTokens = 9, MinTokens = 9, StopTokenIds = [stop] }))[0];
 
         run.Finish();
@@ -224,7 +224,7 @@ public class SchedulerTests
     [Fact]
     public void Commit_WrongNumberOfTokens_Throws()
     {
-        var scheduler = new Scheduler(_ample);
+        var scheduler = new Scheduler(Ample);
         scheduler.Add(Prompt(3, from: 0));
         StepPlan plan = scheduler.Plan();
         var result = new StepResult();
@@ -239,7 +239,7 @@ public class SchedulerTests
     [Fact]
     public void Commit_SequenceCancelledSinceThePlan_IsIgnored()
     {
-        var run = new SchedulerRun(_ample);
+        var run = new SchedulerRun(Ample);
         Sequence cancelled = run.Add(Prompt(5, from: 0))[0], other = run.Add(Prompt(5, from: 100))[0];
         StepPlan plan = run.Scheduler.Plan();
         StepResult result = run.Runner.Run(plan);
@@ -255,7 +255,7 @@ public class SchedulerTests
     [Fact]
     public void Commit_LogProbsAskedFor_KeepsOnePerToken()
     {
-        var run = new SchedulerRun(_ample with { MaxTokensPerStep = 2 });
+        var run = new SchedulerRun(Ample with { MaxTokensPerStep = 2 });
         Sequence sequence = run.Add(new Request(Tokens(3, 0), new SamplingOptions { LogProbs = 0, MaxTokens = 5 }))[0];
 
         run.Finish();
@@ -266,7 +266,7 @@ public class SchedulerTests
     [Fact]
     public void Add_LimitBeyondTheContext_IsCutToIt()
     {
-        var run = new SchedulerRun(_ample with { ContextLength = 10 });
+        var run = new SchedulerRun(Ample with { ContextLength = 10 });
         Sequence sequence = run.Add(Prompt(7, from: 0, maxTokens: 50))[0];
 
         run.Finish();
@@ -277,10 +277,10 @@ public class SchedulerTests
     [Fact]
     public void Add_CannotEverFit_ThrowsWithTheNumbers()
     {
-        var tooLong = Assert.Throws<RequestTooLongException>(() => new Scheduler(_ample).Add(Prompt(128, from: 0)));
+        var tooLong = Assert.Throws<RequestTooLongException>(() => new Scheduler(Ample).Add(Prompt(128, from: 0)));
         Assert.Equal((128, 127), (tooLong.Tokens, tooLong.Limit));
 
-        var scheduler = new Scheduler(_ample with { BlockCount = 5 }); // 20 slots: 21 tokens, the last of which needs none
+        var scheduler = new Scheduler(Ample with { BlockCount = 5 }); // 20 slots: 21 tokens, the last of which needs none
         var tooMuch = Assert.Throws<RequestTooLongException>(() => scheduler.Add(Prompt(8, from: 0, maxTokens: 14)));
         Assert.Equal((22, 21), (tooMuch.Tokens, tooMuch.Limit));
         scheduler.Add(Prompt(8, from: 0, maxTokens: 13));
@@ -291,10 +291,10 @@ public class SchedulerTests
     {
         (SchedulerOptions Options, string Name)[] cases =
         [
-            (_ample with { BlockCount = 0 }, "BlockCount"), (_ample with { BlockSize = 0 }, "BlockSize"),
-            (_ample with { TokenBudget = 0 }, "TokenBudget"),
-            (_ample with { MaxSequences = 0 }, "MaxSequences"), (_ample with { MaxTokensPerStep = 0 }, "MaxTokensPerStep"),
-            (_ample with { ContextLength = 1 }, "ContextLength"),
+            (Ample with { BlockCount = 0 }, "BlockCount"), (Ample with { BlockSize = 0 }, "BlockSize"),
+            (Ample with { TokenBudget = 0 }, "TokenBudget"),
+            (Ample with { MaxSequences = 0 }, "MaxSequences"), (Ample with { MaxTokensPerStep = 0 }, "MaxTokensPerStep"),
+            (Ample with { ContextLength = 1 }, "ContextLength"),
         ];
 
         foreach ((SchedulerOptions options, string name) in cases)
@@ -307,7 +307,7 @@ public class SchedulerTests
     [Fact]
     public void QueueOrder_ShortestFirst_AdmitsTheShortest()
     {
-        var run = new SchedulerRun(_ample with { MaxSequences = 1, Order = new ShortestFirst() });
+        var run = new SchedulerRun(Ample with { MaxSequences = 1, Order = new ShortestFirst() });
         run.Add(Prompt(9, from: 0));
         run.Add(Prompt(3, from: 100));
         run.Add(Prompt(6, from: 200));
@@ -320,7 +320,7 @@ public class SchedulerTests
     [Fact]
     public void DecodeSelector_ChoosesOne_OnlyThatOneSteps()
     {
-        var run = new SchedulerRun(_ample with { Decodes = new LongestOnly() });
+        var run = new SchedulerRun(Ample with { Decodes = new LongestOnly() });
         run.Add(Prompt(3, from: 0));
         run.Add(Prompt(9, from: 100));
         run.Step();
@@ -332,7 +332,7 @@ public class SchedulerTests
     [Fact]
     public void DecodeSelector_ChoosesNone_AllStep()
     {
-        var run = new SchedulerRun(_ample with { Decodes = new NoDecodes() });
+        var run = new SchedulerRun(Ample with { Decodes = new NoDecodes() });
         run.Add(Prompt(3, from: 0));
         run.Add(Prompt(9, from: 100));
         run.Step();
@@ -345,7 +345,7 @@ public class SchedulerTests
     {
         var random = new Random(seed);
         var run = new SchedulerRun(
-            _ample with
+            Ample with
             {
                 BlockCount = 30, TokenBudget = 9, MaxSequences = 6, MaxTokensPerStep = seed, PrefixCache = seed != 3,
                 Admission = new AggressiveAdmission(), EndTokenIds = [HashRunner.EndToken],
@@ -382,7 +382,7 @@ public class SchedulerTests
     [Fact]
     public void Decode_SteadyState_AllocatesNothing()
     {
-        var options = _ample with { BlockCount = 4096, ContextLength = 400 };
+        var options = Ample with { BlockCount = 4096, ContextLength = 400 };
         var scheduler = new Scheduler(options);
         var runner = new HashRunner(options.BlockCount, options.BlockSize);
         for (int i = 0; i < 40; i++) scheduler.Add(Prompt(5, from: 10 * i, maxTokens: 300));

@@ -73,8 +73,8 @@ internal sealed partial class TemplateParser
     {
         if (Current.Kind == TemplateTokenKind.Symbol && Current.Value is "==" or "!=" or "<" or "<=" or ">" or ">=") return Take().Value;
         if (TakeName("in")) return "in";
-        if (!Current.Is(TemplateTokenKind.Name, "not") || !tokens[position + 1].Is(TemplateTokenKind.Name, "in")) return null;
-        position += 2;
+        if (!Current.Is(TemplateTokenKind.Name, "not") || !_tokens[_position + 1].Is(TemplateTokenKind.Name, "in")) return null;
+        _position += 2;
         return "not in";
     }
 
@@ -261,7 +261,7 @@ internal sealed partial class TemplateParser
         var named = new List<(string Name, TemplateExpression Value)>();
         while (!TakeSymbol(")"))
         {
-            if (Current.Kind == TemplateTokenKind.Name && tokens[position + 1].Is(TemplateTokenKind.Symbol, "="))
+            if (Current.Kind == TemplateTokenKind.Name && _tokens[_position + 1].Is(TemplateTokenKind.Symbol, "="))
             {
                 string name = TakeIdentifier();
                 Expect("=");

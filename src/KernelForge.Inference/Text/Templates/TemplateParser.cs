@@ -13,10 +13,10 @@ internal sealed partial class TemplateParser
 {
     private const string SupportedStatements = "if, elif, else, for, break, continue, set, macro, generation";
 
-    private readonly List<TemplateToken> tokens;
-    private int position;
+    private readonly List<TemplateToken> _tokens;
+    private int _position;
 
-    private TemplateParser(List<TemplateToken> tokens) => this.tokens = tokens;
+    private TemplateParser(List<TemplateToken> tokens) => _tokens = tokens;
 
     public static TemplateStatement Parse(string source)
     {
@@ -24,7 +24,7 @@ internal sealed partial class TemplateParser
         return parser.ParseBody();
     }
 
-    private TemplateToken Current => tokens[position];
+    private TemplateToken Current => _tokens[_position];
 
     /// <summary>Statements up to the end, or up to a tag that closes or continues the block around them.</summary>
     private TemplateStatement ParseBody(params string[] ends)
@@ -32,7 +32,7 @@ internal sealed partial class TemplateParser
         var statements = new List<TemplateStatement>();
         while (Current.Kind != TemplateTokenKind.End)
         {
-            if (Current.Kind == TemplateTokenKind.OpenStatement && ends.Contains(tokens[position + 1].Value)) break;
+            if (Current.Kind == TemplateTokenKind.OpenStatement && ends.Contains(_tokens[_position + 1].Value)) break;
             statements.Add(ParseStatement());
         }
         return (scope, output) =>
@@ -230,7 +230,7 @@ internal sealed partial class TemplateParser
         for (int i = 0; i < parts.Count; i++) scope[names[i]] = parts[i];
     }
 
-    private TemplateToken Take() => Current.Kind == TemplateTokenKind.End ? throw Failure(Current, "an unexpected end") : tokens[position++];
+    private TemplateToken Take() => Current.Kind == TemplateTokenKind.End ? throw Failure(Current, "an unexpected end") : _tokens[_position++];
 
     private bool TakeName(string name) => TakeIf(TemplateTokenKind.Name, name);
 
@@ -239,7 +239,7 @@ internal sealed partial class TemplateParser
     private bool TakeIf(TemplateTokenKind kind, string value)
     {
         if (!Current.Is(kind, value)) return false;
-        position++;
+        _position++;
         return true;
     }
 
@@ -255,7 +255,7 @@ internal sealed partial class TemplateParser
     private string TakeTag(params string[] names)
     {
         if (Current.Kind == TemplateTokenKind.End) throw Failure(Current, $"an unexpected end where {string.Join(" or ", names)} must be");
-        position++;
+        _position++;
         return TakeIdentifier();
     }
 
@@ -267,7 +267,7 @@ internal sealed partial class TemplateParser
     private void Close()
     {
         if (Current.Kind != TemplateTokenKind.Close) throw Failure(Current, $"{Current} where the tag must end");
-        position++;
+        _position++;
     }
 
     private ChatTemplateException Failure(TemplateToken token, string found) => new($"Chat template, line {token.Line}: {found}.");

@@ -26,7 +26,7 @@ internal delegate object? TemplateFunction(TemplateArguments arguments);
 /// <summary>Variables; a loop body and a macro see those around them and keep their own to themselves.</summary>
 internal sealed class TemplateScope(TemplateScope? outer)
 {
-    private readonly Dictionary<string, object?> variables = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, object?> _variables = new(StringComparer.Ordinal);
 
     public object? this[string name]
     {
@@ -34,11 +34,11 @@ internal sealed class TemplateScope(TemplateScope? outer)
         {
             for (TemplateScope? scope = this; scope is not null; scope = scope.Outer)
             {
-                if (scope.variables.TryGetValue(name, out object? value)) return value;
+                if (scope._variables.TryGetValue(name, out object? value)) return value;
             }
             return new Undefined(name);
         }
-        set => variables[name] = value;
+        set => _variables[name] = value;
     }
 
     private TemplateScope? Outer => outer;
