@@ -61,6 +61,36 @@ public class EngineLoadTests
 
     [Theory]
     [InlineData(DType.F16)]
+    [Theory]
+    [InlineData(15_000)] // the table of rotary angles fits, one layer's keys and values too, the second layer's do not
+    [InlineData(25_000)] // the intermediate results do not
+    public void Load_DeviceRunsOutOfMemory_SaysForWhatAndGivesBackWhatItTook(long bytes)
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using var device = new SmallDevice(bytes);
+
+        string message = Assert.Throws<InsufficientMemoryException>(
+            () => Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 2, ContextLength = 64 }, device)).Message;
+
+        Assert.Matches("weights .*, KV cache .* and intermediate results .* need ", message);
+        Assert.Equal(0, device.AllocatedBytes);
+    }
+
+    [Fact]
+    public void Load_TemplateOutsideTheSubset_StillAnswersPrompts()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        File.WriteAllText(Path.Combine(tiny.Folder, "chat_template.jinja"), "{% include 'other' %}");
+        using Engine engine = Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 8 });
+
+        Assert.Single(engine.Generate([engine.CreateRequest("hello", new SamplingOptions { MaxTokens = 1 })]));
+        string message = Assert.Throws<ChatTemplateException>(() => engine.ChatTemplate!.Render([new("user", "hello")])).Message;
+        Assert.Contains("include", message, StringComparison.Ordinal);
+        Assert.Equal(message, engine.ChatTemplate!.Complaint);
+    }
+
     [InlineData(DType.BF16)]
     public void KvType_Narrow_HalvesTheCacheAndChangesOnlyRounding(DType type)
     {
