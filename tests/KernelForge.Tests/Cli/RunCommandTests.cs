@@ -55,6 +55,7 @@ public class RunCommandTests
     [Theory]
     [InlineData("--token-budget", "7")]
     [InlineData("--max-sequences", "1")]
+    [InlineData("--max-sequences", "2000000000")]
     [InlineData("--block-size", "4")]
     [InlineData("--kv-memory", "200k")]
     [InlineData("--threads", "2")]
@@ -359,6 +360,12 @@ public class RunCommandTests
 
         Assert.Equal(1, code);
         Assert.StartsWith("kf: ", session.Error, StringComparison.Ordinal);
+            case "block-size": options = ["--block-size", "2000000000"]; break;
+            case "threads": options = ["--threads", "100000"]; break;
+            case "summary": options = ["--summary", session.PathOf(new string('s', 300))]; break; // longer than a file name may be
+            case "summary-empty": options = ["--summary", ""]; break;
+            case "summary-input": options = ["--summary", session.Input]; break;
+            case "summary-output": options = ["--summary", session.Output]; break;
         Assert.Contains(expected, session.Error, StringComparison.Ordinal);
         Assert.Single(session.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.False(File.Exists(session.Output));
