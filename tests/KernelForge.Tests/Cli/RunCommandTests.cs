@@ -330,6 +330,12 @@ public class RunCommandTests
         { "folder", "does not exist" },
         { "input", "does not exist" },
         { "score", "does not exist" },
+        { "block-size", "too large" },
+        { "threads", "--threads must be a whole number from 1 to" },
+        { "summary", "cannot be written" },
+        { "summary-empty", "--summary" },
+        { "summary-input", "--summary and --input are the same file" },
+        { "summary-output", "--summary and --output are the same file" },
     };
 
     [Theory, MemberData(nameof(BrokenModels))]
@@ -354,18 +360,18 @@ public class RunCommandTests
             case "folder": options = ["--model", session.PathOf("nowhere")]; break;
             case "input": File.Delete(session.Input); break;
             case "score": options = ["--score", session.PathOf("nowhere")]; break;
-        }
-
-        int code = session.Rerun(options);
-
-        Assert.Equal(1, code);
-        Assert.StartsWith("kf: ", session.Error, StringComparison.Ordinal);
             case "block-size": options = ["--block-size", "2000000000"]; break;
             case "threads": options = ["--threads", "100000"]; break;
             case "summary": options = ["--summary", session.PathOf(new string('s', 300))]; break; // longer than a file name may be
             case "summary-empty": options = ["--summary", ""]; break;
             case "summary-input": options = ["--summary", session.Input]; break;
             case "summary-output": options = ["--summary", session.Output]; break;
+        }
+
+        int code = session.Rerun(options);
+
+        Assert.Equal(1, code);
+        Assert.StartsWith("kf: ", session.Error, StringComparison.Ordinal);
         Assert.Contains(expected, session.Error, StringComparison.Ordinal);
         Assert.Single(session.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.False(File.Exists(session.Output));
