@@ -55,6 +55,7 @@ public class RunCommandTests
     [Theory]
     [InlineData("--token-budget", "7")]
     [InlineData("--max-sequences", "1")]
+    [InlineData("--max-sequences", "2000000000")]
     [InlineData("--block-size", "4")]
     [InlineData("--kv-memory", "200k")]
     [InlineData("--threads", "2")]
@@ -119,17 +120,18 @@ public class RunCommandTests
         [
             """{"id":"good","prompt":"Once","max_tokens":2}""", """{"id":"broken" """, """{"id":"none"}""",
             $$"""{"id":"long","prompt":"{{new string('x', 1100)}}"}""", """{"id":"hot","prompt":"x","temperature":-1}""", """{"id":"good","prompt":"x"}""",
-            """{"id":"alien","prompt_token_ids":[97]}""", """{"id":"empty","prompt_token_ids":[]}""", """{"id":"last","prompt":"Once","max_tokens":2}""",
+            """{"id":"alien","prompt_token_ids":[97]}""", """{"id":"empty","prompt_token_ids":[]}""", """{"id":"many","prompt":"x","n":1025}""",
+            """{"id":"last","prompt":"Once","max_tokens":2}""",
         ];
 
         int code = session.Run(lines);
 
         Assert.Equal(2, code);
-        Assert.Equal(["good", "line-2", "none", "long", "hot", "good", "alien", "empty", "last"], session.Answers.Select(answer => (string)answer["id"]!));
-        Assert.Equal([false, true, true, true, true, true, true, true, false], session.Answers.Select(answer => answer["error"] is not null));
+        Assert.Equal(["good", "line-2", "none", "long", "hot", "good", "alien", "empty", "many", "last"], session.Answers.Select(answer => (string)answer["id"]!));
+        Assert.Equal([false, true, true, true, true, true, true, true, true, false], session.Answers.Select(answer => answer["error"] is not null));
         Assert.Contains("1024", (string)session.Answers[3]["error"]!, StringComparison.Ordinal);
         Assert.Equal(session.Answers[0]["token_ids"]!.ToJsonString(), session.Answers[^1]["token_ids"]!.ToJsonString());
-        Assert.Contains("7 of them with errors", session.Error, StringComparison.Ordinal);
+        Assert.Contains("8 of them with errors", session.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -328,6 +330,12 @@ public class RunCommandTests
         { "folder", "does not exist" },
         { "input", "does not exist" },
         { "score", "does not exist" },
+        { "block-size", "too large" },
+        { "threads", "--threads must be a whole number from 1 to" },
+        { "summary", "cannot be written" },
+        { "summary-empty", "--summary" },
+        { "summary-input", "--summary and --input are the same file" },
+        { "summary-output", "--summary and --output are the same file" },
     };
 
     [Theory, MemberData(nameof(BrokenModels))]
@@ -352,6 +360,12 @@ public class RunCommandTests
             case "folder": options = ["--model", session.PathOf("nowhere")]; break;
             case "input": File.Delete(session.Input); break;
             case "score": options = ["--score", session.PathOf("nowhere")]; break;
+            case "block-size": options = ["--block-size", "2000000000"]; break;
+            case "threads": options = ["--threads", "100000"]; break;
+            case "summary": options = ["--summary", session.PathOf(new string('s', 300))]; break; // longer than a file name may be
+            case "summary-empty": options = ["--summary", ""]; break;
+            case "summary-input": options = ["--summary", session.Input]; break;
+            case "summary-output": options = ["--summary", session.Output]; break;
         }
 
         int code = session.Rerun(options);
