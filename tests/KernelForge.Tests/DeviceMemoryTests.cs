@@ -20,7 +20,7 @@ public class DeviceMemoryTests
     public void Copy_PartsOfLargerHostAndDeviceMatrices_LeavesTheRestAlone()
     {
         using DeviceBuffer buffer = Device.Cpu.Upload<float>(new float[4, 5]);
-        DeviceMatrix part = buffer.AsMatrix(4, 5).SliceRows(1, 2).SliceColumns(2, 2);
+        DeviceMatrix part = buffer.AsMatrix(4, 5).SliceColumns(2, 2).SliceRows(1, 2);
         Memory2D<float> host = new float[3, 4];
         host.Span[1, 1] = 7;
         host.Span[2, 2] = 8;
