@@ -15,6 +15,9 @@ public sealed record SamplingOptions
     /// <summary>Most entries of <see cref="StopTokenIds"/>.</summary>
     public const int MaxStopTokens = 1024;
 
+    /// <summary>Largest <see cref="N"/>.</summary>
+    public const int MaxSamples = 1024;
+
     /// <summary>Greedy, 256 tokens.</summary>
     public static SamplingOptions Default { get; } = new();
 
@@ -85,7 +88,7 @@ public sealed record SamplingOptions
         Require(MaxTokens >= 1, nameof(MaxTokens), "1 or more", MaxTokens);
         Require(MinTokens >= 0 && MinTokens <= MaxTokens, nameof(MinTokens), $"in [0, MaxTokens = {MaxTokens}]", MinTokens);
         Require(LogProbs is null or (>= 0 and <= MaxLogProbs), nameof(LogProbs), $"null or in [0, {MaxLogProbs}]", LogProbs);
-        Require(N >= 1, nameof(N), "1 or more", N);
+        Require(N is >= 1 and <= MaxSamples, nameof(N), $"in [1, {MaxSamples}]", N);
         Require(StopTokenIds.Count <= MaxStopTokens, nameof(StopTokenIds), $"at most {MaxStopTokens} ids", StopTokenIds.Count);
         Require(LogitBias.Count <= MaxLogitBias, nameof(LogitBias), $"at most {MaxLogitBias} entries", LogitBias.Count);
         foreach (int id in StopTokenIds) Require(id >= 0, nameof(StopTokenIds), "not negative", id);

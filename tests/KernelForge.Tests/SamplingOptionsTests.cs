@@ -22,6 +22,7 @@ public class SamplingOptionsTests
         { new() { LogProbs = -1 }, nameof(SamplingOptions.LogProbs) },
         { new() { LogitBias = new Dictionary<int, float> { [1] = float.NaN } }, nameof(SamplingOptions.LogitBias) },
         { new() { N = 0 }, nameof(SamplingOptions.N) },
+        { new() { N = 1025 }, nameof(SamplingOptions.N) }, // every sample takes memory as soon as it is queued
     };
 
     [Theory, MemberData(nameof(OutOfRange))]

@@ -119,17 +119,18 @@ public class RunCommandTests
         [
             """{"id":"good","prompt":"Once","max_tokens":2}""", """{"id":"broken" """, """{"id":"none"}""",
             $$"""{"id":"long","prompt":"{{new string('x', 1100)}}"}""", """{"id":"hot","prompt":"x","temperature":-1}""", """{"id":"good","prompt":"x"}""",
-            """{"id":"alien","prompt_token_ids":[97]}""", """{"id":"empty","prompt_token_ids":[]}""", """{"id":"last","prompt":"Once","max_tokens":2}""",
+            """{"id":"alien","prompt_token_ids":[97]}""", """{"id":"empty","prompt_token_ids":[]}""", """{"id":"many","prompt":"x","n":1025}""",
+            """{"id":"last","prompt":"Once","max_tokens":2}""",
         ];
 
         int code = session.Run(lines);
 
         Assert.Equal(2, code);
-        Assert.Equal(["good", "line-2", "none", "long", "hot", "good", "alien", "empty", "last"], session.Answers.Select(answer => (string)answer["id"]!));
-        Assert.Equal([false, true, true, true, true, true, true, true, false], session.Answers.Select(answer => answer["error"] is not null));
+        Assert.Equal(["good", "line-2", "none", "long", "hot", "good", "alien", "empty", "many", "last"], session.Answers.Select(answer => (string)answer["id"]!));
+        Assert.Equal([false, true, true, true, true, true, true, true, true, false], session.Answers.Select(answer => answer["error"] is not null));
         Assert.Contains("1024", (string)session.Answers[3]["error"]!, StringComparison.Ordinal);
         Assert.Equal(session.Answers[0]["token_ids"]!.ToJsonString(), session.Answers[^1]["token_ids"]!.ToJsonString());
-        Assert.Contains("7 of them with errors", session.Error, StringComparison.Ordinal);
+        Assert.Contains("8 of them with errors", session.Error, StringComparison.Ordinal);
     }
 
     [Fact]
