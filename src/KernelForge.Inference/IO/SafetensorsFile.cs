@@ -89,8 +89,9 @@ public sealed class SafetensorsFile : IDisposable
     {
         string type = property.Value.GetProperty("dtype").GetString()!;
         long[] shape = [.. property.Value.GetProperty("shape").EnumerateArray().Select(dimension => dimension.GetInt64())];
-        JsonElement offsets = property.Value.GetProperty("data_offsets");
-        long begin = offsets[0].GetInt64(), end = offsets[1].GetInt64();
+        long[] offsets = [.. property.Value.GetProperty("data_offsets").EnumerateArray().Select(offset => offset.GetInt64())];
+        if (offsets.Length != 2) throw new FormatException($"data_offsets of {property.Name} has {offsets.Length} numbers, expected 2");
+        (long begin, long end) = (offsets[0], offsets[1]);
 
         if (begin < 0 || end < begin) throw Damaged($"is inconsistent: tensor {property.Name} goes from byte {begin} to {end}");
         if (dataStart + end > _file.Length)

@@ -53,6 +53,8 @@ public sealed class SafetensorsFileTests : IDisposable
     [InlineData("""{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "twice")]
     [InlineData("""{"w":{"dtype":"F32","shape":[1]}}""", "no valid safetensors table")]
     [InlineData("""{"w":{"dtype":"F32","shape":[9223372036854775807,3],"data_offsets":[0,4]}}""", "no valid safetensors table")]
+    [InlineData("""{"w":{"dtype":"F32","shape":[1],"data_offsets":[0]}}""", "no valid safetensors table")]
+    [InlineData("""{"w":{"dtype":"F32","shape":[1],"data_offsets":[]}}""", "no valid safetensors table")]
     [InlineData("[1, 2]", "no valid safetensors table")]
     [InlineData("{\"w\":", "no valid safetensors table")]
     public void Open_BadHeader_SaysWhatIsWrong(string header, string expected)
