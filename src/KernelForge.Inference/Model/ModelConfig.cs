@@ -95,16 +95,34 @@ public sealed record ModelConfig
         string path = Path.Combine(folder, "config.json");
         if (!Directory.Exists(folder)) throw new ModelFormatException($"The model folder {folder} does not exist.");
         if (!File.Exists(path)) throw new ModelFormatException($"{folder} is no model folder: config.json is missing.");
+        string generationPath = Path.Combine(folder, "generation_config.json");
+        using JsonDocument config = Parse(path);
+        using JsonDocument? generation = File.Exists(generationPath) ? Parse(generationPath) : null;
         try
         {
-            using JsonDocument config = JsonDocument.Parse(File.ReadAllBytes(path));
-            string generationPath = Path.Combine(folder, "generation_config.json");
-            using JsonDocument? generation = File.Exists(generationPath) ? JsonDocument.Parse(File.ReadAllBytes(generationPath)) : null;
             return ModelConfigReader.Read(path, config.RootElement, generation?.RootElement);
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException or OverflowException)
+        catch (Exception error) when (error is InvalidOperationException or FormatException or OverflowException)
         {
-            throw new ModelFormatException($"{path} is no valid model configuration ({error.Message})", error);
+            throw Invalid(path, error);
         }
     }
+
+    private static JsonDocument Parse(string path)
+    {
+        JsonDocument? document = null;
+        try
+        {
+            document = JsonDocument.Parse(File.ReadAllBytes(path));
+            if (document.RootElement.ValueKind == JsonValueKind.Object) return document;
+            throw new JsonException($"expected an object, not {document.RootElement.ValueKind}");
+        }
+        catch (JsonException error)
+        {
+            document?.Dispose();
+            throw Invalid(path, error);
+        }
+    }
+
+    private static ModelFormatException Invalid(string path, Exception error) => new($"{path} is no valid model configuration ({error.Message})", error);
 }

@@ -17,6 +17,8 @@ internal static class ModelConfigReader
         if (kvHeads < 1 || queryHeads % kvHeads != 0) throw new ModelFormatException($"{path}: {queryHeads} query heads cannot share {kvHeads} key/value heads.");
         if (headDim < 2 || headDim % 2 != 0) throw new ModelFormatException($"{path}: head_dim is {headDim}, expected an even number.");
 
+        int vocabularySize = Positive(path, config, "vocab_size");
+        int[] endTokenIds = [.. TokenIds(config, "eos_token_id").Concat(generation is { } g ? TokenIds(g, "eos_token_id") : []).Distinct()];
         bool attentionBias = Optional(config, "attention_bias")?.GetBoolean() ?? false;
         var result = new ModelConfig
         {
@@ -27,7 +29,7 @@ internal static class ModelConfigReader
             KvHeads = kvHeads,
             HeadDim = headDim,
             MlpSize = Positive(path, config, "intermediate_size"),
-            VocabularySize = Positive(path, config, "vocab_size"),
+            VocabularySize = vocabularySize,
             MaxContext = MaxContext(path, config),
             RmsNormEpsilon = Optional(config, "rms_norm_eps")?.GetSingle() ?? 1e-6f,
             QkvBias = architecture == "Qwen2ForCausalLM" || attentionBias,
@@ -35,7 +37,7 @@ internal static class ModelConfigReader
             MlpBias = Optional(config, "mlp_bias")?.GetBoolean() ?? false,
             QkNorm = architecture == "Qwen3ForCausalLM",
             TiedEmbeddings = Optional(config, "tie_word_embeddings")?.GetBoolean() ?? false,
-            EndTokenIds = [.. TokenIds(config, "eos_token_id").Concat(generation is { } g ? TokenIds(g, "eos_token_id") : []).Distinct()],
+            EndTokenIds = [.. endTokenIds.Where(id => (uint)id < (uint)vocabularySize)], // others cannot be generated
         };
         return ReadRope(path, config, result);
     }
@@ -61,7 +63,8 @@ internal static class ModelConfigReader
     {
         int positions = Positive(path, config, "max_position_embeddings");
         bool usesWindow = Optional(config, "use_sliding_window")?.GetBoolean() ?? true;
-        return usesWindow && Optional(config, "sliding_window") is { ValueKind: JsonValueKind.Number } window ? Math.Min(positions, window.GetInt32()) : positions;
+        int context = usesWindow && Optional(config, "sliding_window") is { ValueKind: JsonValueKind.Number } window ? Math.Min(positions, window.GetInt32()) : positions;
+        return context >= 2 ? context : throw new ModelFormatException($"{path}: a context of {context} tokens, expected 2 or more.");
     }
 
     private static ModelConfig ReadRope(string path, JsonElement config, ModelConfig result)
@@ -69,12 +72,13 @@ internal static class ModelConfigReader
         // Newer files gather everything in rope_parameters; older ones have rope_theta and rope_scaling.
         JsonElement? scaling = Optional(config, "rope_parameters") ?? Optional(config, "rope_scaling");
         double theta = Optional(config, "rope_theta")?.GetDouble() ?? (scaling is { } s ? Optional(s, "rope_theta")?.GetDouble() : null) ?? 10_000;
-        result = result with { RopeTheta = theta };
+        result = result with { RopeTheta = PositiveNumber(path, "rope_theta", theta) };
         if (scaling is not { } parameters) return result;
 
         string kind = (Optional(parameters, "rope_type") ?? Optional(parameters, "type"))?.GetString() ?? "default";
         if (kind == "default") return result;
-        double Factor(string name) => Optional(parameters, name)?.GetDouble() ?? throw new ModelFormatException($"{path}: rope scaling {kind} needs {name}.");
+        double Factor(string name) => PositiveNumber(path, name,
+            Optional(parameters, name)?.GetDouble() ?? throw new ModelFormatException($"{path}: rope scaling {kind} needs {name}."));
         return kind switch
         {
             "linear" => result with { RopeScaling = RopeScaling.Linear, RopeFactor = Factor("factor") },
@@ -102,6 +106,9 @@ internal static class ModelConfigReader
         int? value = Optional(config, name)?.GetInt32();
         return value is > 0 ? value.Value : throw new ModelFormatException($"{path}: {name} is {value?.ToString() ?? "missing"}, expected a positive number.");
     }
+
+    private static double PositiveNumber(string path, string name, double value) =>
+        value > 0 && double.IsFinite(value) ? value : throw new ModelFormatException($"{path}: {name} is {value}, expected a positive number.");
 
     private static JsonElement? Optional(JsonElement parent, string name) =>
         parent.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;

@@ -42,6 +42,15 @@ public class ModelConfigTests
         Assert.Equal([1, 5, 9], model.Config.EndTokenIds);
     }
 
+    [Fact]
+    public void Load_EndTokensOutsideTheVocabulary_AreLeftOut()
+    {
+        using TinyModel model = TinyModel.Create("llama");
+        File.WriteAllText(Path.Combine(model.Folder, "generation_config.json"), """{"eos_token_id":[96,97,-1]}"""); // the vocabulary has 97 ids
+
+        Assert.Equal([1, 96], model.Config.EndTokenIds);
+    }
+
     [Theory]
     [InlineData("architectures", """["GPT2LMHeadModel"]""", "architecture GPT2LMHeadModel is not supported; supported are LlamaForCausalLM")]
     [InlineData("architectures", "null", "architecture (none named) is not supported")]
@@ -53,6 +62,10 @@ public class ModelConfigTests
     [InlineData("head_dim", "15", "head_dim is 15")]
     [InlineData("rope_scaling", """{"rope_type":"yarn","factor":4}""", "rope scaling yarn is not supported")]
     [InlineData("rope_scaling", """{"rope_type":"llama3"}""", "rope scaling llama3 needs factor")]
+    [InlineData("rope_theta", "0", "rope_theta is 0, expected a positive number")]
+    [InlineData("rope_scaling", """{"rope_type":"linear","factor":0}""", "factor is 0, expected a positive number")]
+    [InlineData("max_position_embeddings", "1", "a context of 1 tokens, expected 2 or more")]
+    [InlineData("sliding_window", "0", "a context of 0 tokens, expected 2 or more")]
     [InlineData("hidden_size", "\"large\"", "no valid model configuration")]
     public void Load_UnsupportedOrBad_SaysWhat(string key, string value, string expected)
     {
@@ -69,6 +82,11 @@ public class ModelConfigTests
     {
         using TinyModel model = TinyModel.Create("llama");
         Assert.Contains("does not exist", Assert.Throws<ModelFormatException>(() => ModelConfig.Load(model.Folder + "x")).Message, StringComparison.Ordinal);
+
+        string generation = Path.Combine(model.Folder, "generation_config.json");
+        File.WriteAllText(generation, "{");
+        Assert.Contains(generation, Assert.Throws<ModelFormatException>(() => model.Config).Message, StringComparison.Ordinal);
+        File.Delete(generation);
 
         File.WriteAllText(Path.Combine(model.Folder, "config.json"), "{");
         Assert.Contains("no valid model configuration", Assert.Throws<ModelFormatException>(() => model.Config).Message, StringComparison.Ordinal);
