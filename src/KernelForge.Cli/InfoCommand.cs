@@ -70,7 +70,7 @@ internal static class InfoCommand
         ModelConfig config = ModelConfig.Load(folder);
         using var checkpoint = new Checkpoint(folder);
         BpeTokenizer tokenizer = TokenizerLoader.Load(folder);
-        bool hasTemplate = ChatTemplate.Load(folder) is not null;
+        ChatTemplate? template = ChatTemplate.Load(folder);
 
         text.WriteLine();
         Line(text, "model", config.Architecture);
@@ -79,7 +79,7 @@ internal static class InfoCommand
         Line(text, "vocabulary", $"{config.VocabularySize} ids, {tokenizer.VocabularySize} of them in the tokenizer");
         Line(text, "context", $"{config.MaxContext} tokens");
         Line(text, "end tokens", config.EndTokenIds.Count > 0 ? string.Join(", ", config.EndTokenIds) : "none");
-        Line(text, "chat template", hasTemplate ? "yes" : "none");
+        Line(text, "chat template", template is null ? "none" : template.Complaint is { } complaint ? $"not supported: {complaint}" : "yes");
         IReadOnlyDictionary<string, long> weights = checkpoint.WeightsByType();
         Line(text, "weights", string.Join(", ", weights.Select(type => $"{type.Value} {type.Key}")));
         WriteMemory(text, config, checkpoint.SizeInBytes, options);

@@ -59,6 +59,20 @@ public class EngineLoadTests
         Assert.Matches("weights .*, KV cache .* GiB and intermediate results .* need .*, there are ", message);
     }
 
+    [Fact]
+    public void Load_TemplateOutsideTheSubset_StillAnswersPrompts()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        File.WriteAllText(Path.Combine(tiny.Folder, "chat_template.jinja"), "{% include 'other' %}");
+        using Engine engine = Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 8 });
+
+        Assert.Single(engine.Generate([engine.CreateRequest("hello", new SamplingOptions { MaxTokens = 1 })]));
+        string message = Assert.Throws<ChatTemplateException>(() => engine.ChatTemplate!.Render([new("user", "hello")])).Message;
+        Assert.Contains("include", message, StringComparison.Ordinal);
+        Assert.Equal(message, engine.ChatTemplate!.Complaint);
+    }
+
     [Theory]
     [InlineData(DType.F16)]
     [InlineData(DType.BF16)]

@@ -21,7 +21,7 @@ public sealed class ChatTemplate
     private const string ConfigFile = "tokenizer_config.json";
     private static readonly string[] SpecialTokenNames = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
 
-    private readonly TemplateStatement body;
+    private readonly TemplateStatement? body;
     private readonly Dictionary<string, object?> constants;
     private readonly TimeProvider clock;
 
@@ -29,10 +29,16 @@ public sealed class ChatTemplate
     /// <param name="source">Its Jinja text.</param>
     /// <param name="specialTokens">Variables of every rendering, such as <c>bos_token</c> and its text.</param>
     /// <param name="clock">What <c>strftime_now</c> reads; the system's clock when null.</param>
+    /// <exception cref="ChatTemplateException">The template uses what is not supported.</exception>
     public ChatTemplate(string source, IReadOnlyDictionary<string, string>? specialTokens = null, TimeProvider? clock = null)
+        : this(specialTokens, clock)
     {
         ArgumentNullException.ThrowIfNull(source);
         body = TemplateParser.Parse(source);
+    }
+
+    private ChatTemplate(IReadOnlyDictionary<string, string>? specialTokens, TimeProvider? clock)
+    {
         this.clock = clock ?? TimeProvider.System;
         constants = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
@@ -44,9 +50,13 @@ public sealed class ChatTemplate
         foreach ((string name, string text) in specialTokens ?? new Dictionary<string, string>()) constants[name] = text;
     }
 
+    /// <summary>What the template uses that is not supported, so that <see cref="Render"/> throws; null when it can be rendered.</summary>
+    public string? Complaint { get; private init; }
+
     /// <summary>
     /// Reads the template of a model folder: <c>chat_template.jinja</c>, or <c>chat_template</c> of <c>tokenizer_config.json</c>, where a
-    /// list holds several by name. Returns null when there is none.
+    /// list holds several by name. Returns null when there is none. One that is not supported has a <see cref="Complaint"/>: the model
+    /// still answers prompts.
     /// </summary>
     public static ChatTemplate? Load(string folder, string name = "default", TimeProvider? clock = null)
     {
@@ -62,7 +72,14 @@ public sealed class ChatTemplate
         {
             if (TokenizerLoader.SpecialToken(root, token) is string text) specialTokens[token] = text;
         }
-        return new ChatTemplate(source, specialTokens, clock);
+        try
+        {
+            return new ChatTemplate(source, specialTokens, clock);
+        }
+        catch (ChatTemplateException error)
+        {
+            return new ChatTemplate(specialTokens, clock) { Complaint = error.Message };
+        }
     }
 
     /// <summary>Renders a conversation.</summary>
@@ -76,6 +93,7 @@ public sealed class ChatTemplate
         IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, IReadOnlyDictionary<string, object?>? variables = null)
     {
         ArgumentNullException.ThrowIfNull(messages);
+        if (body is null) throw new ChatTemplateException(Complaint!);
         var scope = new TemplateScope(null);
         foreach ((string name, object? value) in constants) scope[name] = value;
         (scope["tools"], scope["documents"]) = (null, null);
