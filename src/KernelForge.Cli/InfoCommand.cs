@@ -110,7 +110,7 @@ internal static class InfoCommand
             ContextLength = context,
             MaxSequences = batch,
             BlockSize = blockSize,
-            KvBlocks = (int)Math.Min(int.MaxValue, blocks),
+            KvBlocks = blocks <= int.MaxValue ? (int)blocks : throw OptionNames.Complaint(new OverflowException()),
             KvType = RunOptions.KvTypeOf(options) ?? standard.KvType,
         };
     }

@@ -28,6 +28,11 @@ public sealed partial class Engine
             memory.RequireFits();
             return Create(model, memory, options, tokenizer, template);
         }
+        catch (OutOfMemoryException error) when (error is not InsufficientMemoryException)
+        {
+            model.Dispose();
+            throw EngineMemory.Of(model.Config, model.WeightBytes, options).Refused(error);
+        }
         catch
         {
             model.Dispose();

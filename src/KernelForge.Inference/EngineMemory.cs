@@ -29,10 +29,15 @@ public readonly record struct EngineMemory(long Weights, long KvCache, long Inte
     {
         long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (Total <= available) return;
-        throw new InsufficientMemoryException(
-            $"Too little memory: weights {Text(Weights)}, KV cache {Text(KvCache)} and intermediate results {Text(Intermediate)} need {Text(Total)}, there are {Text(available)}; " +
-            "a smaller KV cache, token budget, context length or number of sequences needs less.");
+        throw Insufficient($"there are {Text(available)}");
     }
+
+    /// <summary>What to throw when the device does not give that much.</summary>
+    internal InsufficientMemoryException Refused(OutOfMemoryException error) => Insufficient("the device does not give that much", error);
+
+    private InsufficientMemoryException Insufficient(string why, Exception? inner = null) => new(
+        $"Too little memory: weights {Text(Weights)}, KV cache {Text(KvCache)} and intermediate results {Text(Intermediate)} need {Text(Total)}, {why}; " +
+        "a smaller KV cache, token budget, context length or number of sequences needs less.", inner);
 
     private static string Text(long bytes) => bytes < 1 << 30 ? $"{bytes / 1048576.0:F1} MiB" : $"{bytes / 1073741824.0:F1} GiB";
 }

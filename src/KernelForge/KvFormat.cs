@@ -8,7 +8,7 @@ namespace KernelForge;
 public readonly record struct KvFormat(int BlockSize, int KvHeads, int HeadDim, DType DType)
 {
     /// <summary>Matrix rows of length head_dim that one block takes: keys and values of every head and position.</summary>
-    public int RowsPerBlock => 2 * KvHeads * BlockSize;
+    public int RowsPerBlock => checked(2 * KvHeads * BlockSize);
 
     /// <summary>Bytes of keys and values that one block takes in one layer.</summary>
     public long BytesPerBlock => (long)RowsPerBlock * HeadDim * DType.Size();

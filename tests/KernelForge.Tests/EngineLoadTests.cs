@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace KernelForge.Tests;
 
 public class EngineLoadTests
@@ -59,6 +61,22 @@ public class EngineLoadTests
         Assert.Matches("weights .*, KV cache .* GiB and intermediate results .* need .*, there are ", message);
     }
 
+    [Theory]
+    [InlineData(15_000)] // the table of rotary angles fits, one layer's keys and values too, the second layer's do not
+    [InlineData(25_000)] // the intermediate results do not
+    public void Load_DeviceRunsOutOfMemory_SaysForWhatAndGivesBackWhatItTook(long bytes)
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using var device = new SmallDevice(bytes);
+
+        string message = Assert.Throws<InsufficientMemoryException>(
+            () => Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 2, ContextLength = 64 }, device)).Message;
+
+        Assert.Matches("weights .*, KV cache .* and intermediate results .* need ", message);
+        Assert.Equal(0, device.AllocatedBytes);
+    }
+
     [Fact]
     public void Load_TemplateOutsideTheSubset_StillAnswersPrompts()
     {
@@ -92,5 +110,32 @@ public class EngineLoadTests
         float[] a = exact.Logits[(request, 0, 4)], b = rounded.Logits[(request, 0, 4)];
         double largest = a.Max(MathF.Abs), difference = a.Zip(b, (x, y) => Math.Abs(x - y)).Max();
         Assert.InRange(difference, double.Epsilon, 64 * Close.UnitRoundoff(type) * largest);
+    }
+
+    /// <summary>A CPU with so many bytes for buffers. It computes nothing.</summary>
+    private sealed class SmallDevice(long capacity) : Device
+    {
+        public override string Name => $"CPU with {capacity} bytes";
+
+        public override bool IsCpu => true;
+
+        public override Operators Operators => Cpu.Operators;
+
+        public override void Synchronize()
+        {
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+        }
+
+        protected override nint AllocateCore(long bytes) =>
+            Marshal.AllocHGlobal(AllocatedBytes + bytes <= capacity ? (nint)bytes : nint.MaxValue); // what no machine has
+
+        protected override void FreeCore(nint address) => Marshal.FreeHGlobal(address);
+
+        protected internal override void CopyToDevice(ReadOnlySpan<byte> source, nint destination) => Marshal.Copy(source.ToArray(), 0, destination, source.Length);
+
+        protected internal override void CopyToHost(nint source, Span<byte> destination) => throw new NotSupportedException();
     }
 }

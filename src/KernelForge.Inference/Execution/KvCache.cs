@@ -3,7 +3,7 @@ namespace KernelForge.Inference;
 /// <summary>The device memory behind the blocks, for one model: keys and values of every layer.</summary>
 public sealed class KvCache : IDisposable
 {
-    private readonly DeviceBuffer[] _buffers;
+    private readonly DeviceBuffer?[] _buffers; // null until allocated
     private readonly KvLayer[] _layers;
 
     /// <summary>Allocates <paramref name="blocks"/> blocks in every layer.</summary>
@@ -13,10 +13,19 @@ public sealed class KvCache : IDisposable
         (Format, Blocks) = (format, blocks);
         _buffers = new DeviceBuffer[layers];
         _layers = new KvLayer[layers];
-        for (int i = 0; i < layers; i++)
+        int rows = checked(blocks * format.RowsPerBlock);
+        try
         {
-            _buffers[i] = device.Allocate(format.DType, (long)blocks * format.RowsPerBlock * format.HeadDim);
-            _layers[i] = new KvLayer(_buffers[i].AsMatrix(blocks * format.RowsPerBlock, format.HeadDim), format);
+            for (int i = 0; i < layers; i++)
+            {
+                _buffers[i] = device.Allocate(format.DType, (long)rows * format.HeadDim);
+                _layers[i] = new KvLayer(_buffers[i]!.AsMatrix(rows, format.HeadDim), format);
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
         }
     }
 
@@ -39,6 +48,6 @@ public sealed class KvCache : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (DeviceBuffer buffer in _buffers) buffer.Dispose();
+        foreach (DeviceBuffer? buffer in _buffers) buffer?.Dispose();
     }
 }

@@ -33,8 +33,9 @@ public sealed class ModelRunner : IStepRunner, IDisposable
     /// <summary>Bytes of intermediate results for steps of that size.</summary>
     internal static long ArenaBytes(ModelConfig config, int maxContext, int blockSize, int maxTokens, int maxRows)
     {
-        int blocks = checked(maxRows * ((maxContext + blockSize - 1) / blockSize));
-        return BatchBuilder.ArenaBytes(maxTokens, maxRows, blocks) + Transformer.ArenaBytes(config, maxTokens, maxRows) + TokenSampler.ArenaBytes(config, maxContext, maxRows);
+        int rows = Math.Min(maxRows, maxTokens); // a row has one token or more
+        int blocks = checked(rows * (int)(((long)maxContext + blockSize - 1) / blockSize));
+        return BatchBuilder.ArenaBytes(maxTokens, rows, blocks) + Transformer.ArenaBytes(config, maxTokens, rows) + TokenSampler.ArenaBytes(config, maxContext, rows);
     }
 
     /// <inheritdoc/>

@@ -55,6 +55,7 @@ public class RunCommandTests
     [Theory]
     [InlineData("--token-budget", "7")]
     [InlineData("--max-sequences", "1")]
+    [InlineData("--max-sequences", "2000000000")]
     [InlineData("--block-size", "4")]
     [InlineData("--kv-memory", "200k")]
     [InlineData("--threads", "2")]
@@ -329,6 +330,7 @@ public class RunCommandTests
         { "folder", "does not exist" },
         { "input", "does not exist" },
         { "score", "does not exist" },
+        { "block-size", "too large" },
     };
 
     [Theory, MemberData(nameof(BrokenModels))]
@@ -353,6 +355,7 @@ public class RunCommandTests
             case "folder": options = ["--model", session.PathOf("nowhere")]; break;
             case "input": File.Delete(session.Input); break;
             case "score": options = ["--score", session.PathOf("nowhere")]; break;
+            case "block-size": options = ["--block-size", "2000000000"]; break;
         }
 
         int code = session.Rerun(options);
