@@ -16,11 +16,12 @@ internal sealed class ParsedOptions(IReadOnlyDictionary<string, List<string>> va
 
     public string Required(string name) => Text(name) is { Length: > 0 } text ? text : throw new CommandException($"{name} is missing.");
 
-    public int? Whole(string name, int minimum)
+    public int? Whole(string name, int minimum, int maximum = int.MaxValue)
     {
         if (Text(name) is not string text) return null;
-        return int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= minimum
-            ? value : throw Wrong(name, $"a whole number of at least {minimum}", text);
+        return int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= minimum && value <= maximum
+            ? value
+            : throw Wrong(name, maximum == int.MaxValue ? $"a whole number of at least {minimum}" : $"a whole number from {minimum} to {maximum}", text);
     }
 
     public ulong? Seed(string name)

@@ -54,11 +54,11 @@ internal static class RunCommand
         using Engine engine = Load(options, device);
         double loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
 
-        List<Answer> answers = ReadInput(options, files, engine, stop);
+        Queue<Answer> answers = ReadInput(options, files, engine, stop);
         int first = files.Before.Ids.Count, lines = first + answers.Count;
         var writer = new AnswerWriter(files.StartOutput(), files.OutputName, first);
         var loop = new RunLoop(engine, new AnswerJson(engine.Tokenizer!, ModelName(options.Model)), writer, files.Expected);
-        foreach (Answer answer in answers) loop.Add(answer);
+        while (answers.TryDequeue(out Answer? answer)) loop.Add(answer); // an answer is held until it is written, no longer
 
         var progress = new Progress(terminal, lines, options.Quiet);
         (int blocks, long bytes) = KvCacheOf(engine, options.Engine);
@@ -99,15 +99,15 @@ internal static class RunCommand
     }
 
     /// <summary>Answers to come for the lines that the output does not have yet. Ends early when told to stop.</summary>
-    private static List<Answer> ReadInput(RunOptions options, RunFiles files, Engine engine, CancellationToken stop)
+    private static Queue<Answer> ReadInput(RunOptions options, RunFiles files, Engine engine, CancellationToken stop)
     {
         var builder = new RequestBuilder(engine.Tokenizer!, engine.ChatTemplate, options.Raw);
         List<string> ids = [];
-        List<Answer> answers = [];
+        Queue<Answer> answers = [];
         foreach (PromptRecord record in new PromptReader(options.Defaults).Read(files.Input))
         {
             stop.ThrowIfCancellationRequested();
-            if (ids.Count >= files.Before.Ids.Count) answers.Add(builder.Begin(record, ids.Count));
+            if (ids.Count >= files.Before.Ids.Count) answers.Enqueue(builder.Begin(record, ids.Count));
             ids.Add(record.Id);
         }
         files.Before.RequireBeginningOf(ids, files.OutputName);

@@ -52,9 +52,13 @@ internal sealed class RunFiles : IDisposable
         }
     }
 
-    /// <summary>Opens the output after the answers it keeps; what follows them is cut off.</summary>
+    /// <summary>
+    /// Opens the output after the answers it keeps; what follows them is cut off. Throws <see cref="CommandException"/> when the summary
+    /// cannot be written, which nobody wants to hear after the run.
+    /// </summary>
     public Stream StartOutput()
     {
+        if (_options.Summary is { } summary) RequireWritable(summary);
         if (_options.Output == RunOptions.Standard) return _terminal.Output;
         FileMode mode = _options.Resume ? FileMode.OpenOrCreate : FileMode.Create;
         var output = new FileStream(_options.Output, mode, FileAccess.Write, FileShare.Read, bufferSize: 0);
@@ -80,9 +84,22 @@ internal sealed class RunFiles : IDisposable
         return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
     }
 
+    private static void RequireWritable(string path)
+    {
+        try
+        {
+            using var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new CommandException($"--summary {path} cannot be written: {error.Message.TrimEnd('.')}.");
+        }
+    }
+
     private static void RequireFolderOf(string? path, string option)
     {
         if (path is null or RunOptions.Standard) return;
+        if (path.Length == 0) throw new CommandException($"{option} needs the name of a file.");
         if (Directory.Exists(path)) throw new CommandException($"{option} {path} is a folder, not a file.");
         if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } folder && !Directory.Exists(folder))
             throw new CommandException($"{option} {path} cannot be written: the folder {folder} does not exist.");

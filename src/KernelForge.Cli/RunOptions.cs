@@ -7,6 +7,8 @@ internal sealed record RunOptions
 {
     public const string Standard = "-";
 
+    private const int MaxThreads = 1024;
+
     public required string Model { get; init; }
 
     public required string Input { get; init; }
@@ -83,7 +85,7 @@ internal sealed record RunOptions
             Quiet = parsed.Has("--quiet"),
             Raw = parsed.Has("--raw"),
             Defaults = SamplingOf(parsed),
-            Threads = parsed.Whole("--threads", 1) ?? 0,
+            Threads = parsed.Whole("--threads", 1, MaxThreads) ?? 0,
             Engine = EngineOf(parsed),
         };
         options.RequireConsistent();
@@ -130,7 +132,15 @@ internal sealed record RunOptions
     {
         if (Resume && Overwrite) throw new CommandException("--resume and --overwrite exclude each other.");
         if (Resume && Output == Standard) throw new CommandException("--resume needs an output file; standard output cannot be read back.");
-        if (Output != Standard && Input != Standard && Path.GetFullPath(Input) == Path.GetFullPath(Output))
-            throw new CommandException($"--input and --output are the same file, {Input}.");
+        RequireDifferent("--input", Input, "--output", Output);
+        RequireDifferent("--summary", Summary, "--input", Input);
+        RequireDifferent("--summary", Summary, "--output", Output);
+        RequireDifferent("--summary", Summary, "--score", Score);
+    }
+
+    private static void RequireDifferent(string name, string? path, string otherName, string? otherPath)
+    {
+        if (path is null or "" or Standard || otherPath is null or "" or Standard) return;
+        if (Path.GetFullPath(path) == Path.GetFullPath(otherPath)) throw new CommandException($"{name} and {otherName} are the same file, {path}.");
     }
 }

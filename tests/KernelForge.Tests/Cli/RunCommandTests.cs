@@ -331,6 +331,11 @@ public class RunCommandTests
         { "input", "does not exist" },
         { "score", "does not exist" },
         { "block-size", "too large" },
+        { "threads", "--threads must be a whole number from 1 to" },
+        { "summary", "cannot be written" },
+        { "summary-empty", "--summary" },
+        { "summary-input", "--summary and --input are the same file" },
+        { "summary-output", "--summary and --output are the same file" },
     };
 
     [Theory, MemberData(nameof(BrokenModels))]
@@ -356,6 +361,11 @@ public class RunCommandTests
             case "input": File.Delete(session.Input); break;
             case "score": options = ["--score", session.PathOf("nowhere")]; break;
             case "block-size": options = ["--block-size", "2000000000"]; break;
+            case "threads": options = ["--threads", "100000"]; break;
+            case "summary": options = ["--summary", session.PathOf(new string('s', 300))]; break; // longer than a file name may be
+            case "summary-empty": options = ["--summary", ""]; break;
+            case "summary-input": options = ["--summary", session.Input]; break;
+            case "summary-output": options = ["--summary", session.Output]; break;
         }
 
         int code = session.Rerun(options);
