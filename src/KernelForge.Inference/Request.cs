@@ -22,6 +22,9 @@ public sealed class Request
     /// <summary>Token ids of the prompt, at least one.</summary>
     public ReadOnlySpan<int> PromptTokenIds => _promptTokenIds;
 
+    /// <summary>The same, for sequences to start from; never written to.</summary>
+    internal int[] PromptTokens => _promptTokenIds;
+
     /// <summary>How to choose tokens and when to end.</summary>
     public SamplingOptions Sampling { get; }
 }

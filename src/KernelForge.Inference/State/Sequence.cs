@@ -14,7 +14,7 @@ public sealed class Sequence
     {
         (Id, Request, SampleIndex, MaxLength) = (id, request, sampleIndex, maxLength);
         Seed = SeedOf(request.Sampling.Seed ?? SamplingOptions.DefaultSeed, sampleIndex);
-        _tokens = request.PromptTokenIds.ToArray();
+        _tokens = request.PromptTokens; // full, so that the first token to append moves them to an array of the sequence's own
         Length = PromptLength;
         if (request.Sampling.LogProbs is not null) LogProbs = [];
     }

@@ -275,6 +275,20 @@ public class SchedulerTests
     }
 
     [Fact]
+    public void Add_ManySamplesOfALongPrompt_DoesNotCopyItForEach()
+    {
+        var scheduler = new Scheduler(_ample with { BlockCount = 4096, ContextLength = 16384 });
+        Request Samples() => new(Enumerable.Range(0, 10_000).ToArray(), new SamplingOptions { N = 64, MaxTokens = 1 });
+        scheduler.Add(Samples());
+        Request request = Samples();
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        scheduler.Add(request);
+
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 1, 64 * 1024);
+    }
+
+    [Fact]
     public void Add_CannotEverFit_ThrowsWithTheNumbers()
     {
         var tooLong = Assert.Throws<RequestTooLongException>(() => new Scheduler(_ample).Add(Prompt(128, from: 0)));
