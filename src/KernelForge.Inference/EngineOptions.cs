@@ -33,6 +33,9 @@ public sealed record EngineOptions
     /// <summary>Who is next; arrival by default.</summary>
     public IQueueOrder Order { get; init; } = new ArrivalOrder();
 
+    /// <summary>Which of the decoding sequences step; all by default.</summary>
+    public IDecodeSelector Decodes { get; init; } = new AllDecodes();
+
     /// <summary>Requests an <see cref="EngineHost"/> accepts before callers wait.</summary>
     public int QueueCapacity { get; init; } = 1024;
 
@@ -73,6 +76,7 @@ public sealed record EngineOptions
             EndTokenIds = endTokenIds,
             Admission = Admission,
             Order = Order,
+            Decodes = Decodes,
         };
     }
 

@@ -31,6 +31,18 @@ public class EngineOptionsTests
     }
 
     [Fact]
+    public void ForModel_Policies_AreHandedOn()
+    {
+        var engineOptions = new EngineOptions { Admission = new AggressiveAdmission(), Order = new ArrivalOrder(), Decodes = new AllDecodes() };
+
+        SchedulerOptions options = engineOptions.ForModel(2048, [2], bytesPerBlock: 100, maxTokensPerStep: 1);
+
+        Assert.Same(engineOptions.Admission, options.Admission);
+        Assert.Same(engineOptions.Order, options.Order);
+        Assert.Same(engineOptions.Decodes, options.Decodes);
+    }
+
+    [Fact]
     public void ForModel_ContextBeyondTheModels_IsTheModels() =>
         Assert.Equal(32, new EngineOptions { ContextLength = 64 }.ForModel(32, [], 100, 1).ContextLength);
 }
