@@ -54,11 +54,12 @@ internal static class RunCommand
         using Engine engine = Load(options, device);
         double loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
 
-        Queue<Answer> answers = ReadInput(options, files, engine, stop);
+        // On another thread, because standard input or a pipe may keep a reader waiting whom nobody can stop.
+        Queue<Answer> answers = Task.Run(() => ReadInput(options, files, engine, stop), stop).WaitAsync(stop).GetAwaiter().GetResult();
         int first = files.Before.Ids.Count, lines = first + answers.Count;
         var writer = new AnswerWriter(files.StartOutput(), files.OutputName, first);
         var loop = new RunLoop(engine, new AnswerJson(engine.Tokenizer!, ModelName(options.Model)), writer, files.Expected);
-        while (answers.TryDequeue(out Answer? answer)) loop.Add(answer); // an answer is held until it is written, no longer
+        while (answers.TryDequeue(out Answer? answer)) loop.Add(answer); // held until they are written
 
         var progress = new Progress(terminal, lines, options.Quiet);
         (int blocks, long bytes) = KvCacheOf(engine, options.Engine);

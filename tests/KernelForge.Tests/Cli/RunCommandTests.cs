@@ -286,6 +286,22 @@ public class RunCommandTests
     }
 
     [Fact]
+    public async Task Run_InterruptedWhileItWaitsForInput_Ends()
+    {
+        using var session = new KfSession();
+        using var stop = new CancellationTokenSource();
+        using var input = new SilentStream(stop);
+        using var error = new StringWriter();
+        string[] arguments = ["run", "--model", session.Model, "--input", "-", "--output", session.Output];
+
+        int code = await Task.Run(() => Commands.Run(arguments, new Terminal(input, Stream.Null, error), stop.Token)).WaitAsync(TimeSpan.FromSeconds(30));
+
+        Assert.Equal(130, code);
+        Assert.Contains("Interrupted before any work was done", error.ToString(), StringComparison.Ordinal);
+        Assert.False(File.Exists(session.Output));
+    }
+
+    [Fact]
     public void Run_InterruptedAfterAStep_KeepsWhatIsAnsweredAndCanBeResumed()
     {
         using var session = new KfSession();
@@ -375,6 +391,25 @@ public class RunCommandTests
         Assert.Contains(expected, session.Error, StringComparison.Ordinal);
         Assert.Single(session.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.False(File.Exists(session.Output));
+    }
+
+    /// <summary>Asks to stop when it is read, and gives nothing until it is disposed.</summary>
+    private sealed class SilentStream(CancellationTokenSource stop) : MemoryStream
+    {
+        private readonly ManualResetEventSlim _disposed = new();
+
+        public override int Read(byte[] buffer, int offset, int count)
+        {
+            stop.Cancel();
+            _disposed.Wait();
+            return 0;
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _disposed.Set();
+            base.Dispose(disposing);
+        }
     }
 
     /// <summary>Asks to stop when something is written.</summary>
