@@ -5,14 +5,14 @@ namespace KernelForge.Bench;
 
 /// <summary>What a step costs beside the model: planning and booking, with a runner that answers at once. Also the managed memory it allocates.</summary>
 [MemoryDiagnoser(displayGenColumns: false)]
-[InvocationCount(1)]
+[InvocationCount(1), WarmupCount(20)]
 public class DecodeStepBench
 {
     private const int Steps = 1000;
 
     private Scheduler _scheduler = null!;
 
-    [Params(1, 32, 1000)]
+    [Params(1000)]
     public int Sequences { get; set; }
 
     /// <summary>All sequences past their prompts and past the first growth of the lists.</summary>
