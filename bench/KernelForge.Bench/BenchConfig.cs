@@ -3,6 +3,7 @@ using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Exporters;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Loggers;
+using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 using Perfolizer.Horology;
 
@@ -18,14 +19,15 @@ internal sealed class BenchConfig : ManualConfig
     {
         AddJob(Job.Default
             .WithToolchain(InProcessEmitToolchain.Instance)
-            .WithWarmupCount(2)
+            .WithWarmupCount(1)
             .WithIterationCount(7)
             .WithIterationTime(TimeInterval.FromMilliseconds(50)));
+        WithSummaryStyle(SummaryStyle.Default.WithMaxParameterColumnWidth(60));
         AddLogger(ConsoleLogger.Default);
         AddExporter(MarkdownExporter.GitHub);
         AddColumn(TargetMethodColumn.Method);
-        AddColumnProvider(DefaultColumnProviders.Params);
+        AddColumnProvider(DefaultColumnProviders.Params, DefaultColumnProviders.Metrics);
         AddColumn(StatisticColumn.Median, StatisticColumn.Min, BaselineRatioColumn.RatioMean);
-        AddColumn([.. OperatorColumn.All]);
+        AddColumn([.. OperatorColumn.All, .. PipelineColumn.All]);
     }
 }

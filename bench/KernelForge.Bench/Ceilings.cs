@@ -10,7 +10,7 @@ namespace KernelForge.Bench;
 /// <summary>What the machine reaches in a loop of multiply-adds in registers and in one that only reads memory.</summary>
 internal readonly record struct Ceiling(double GigaFlops, double GigaBytes);
 
-/// <summary>Ceilings measured between the cases of a run, by number of threads. The median counts, as it does for a case.</summary>
+/// <summary>Ceilings measured before the cases of a run, by number of threads. The median counts, as it does for a case.</summary>
 internal static class Ceilings
 {
     private static readonly TimeSpan Stretch = TimeSpan.FromMilliseconds(50);

@@ -43,11 +43,20 @@ public abstract class OperatorBench
         _buffers.Clear();
         BaselineThreads.Dispose();
         Device.Dispose();
-        Ceilings.Measure(Threads);
     }
 
     /// <summary>Makes the operands, on <see cref="Device"/>.</summary>
     protected abstract void Allocate();
+
+    /// <summary>Device memory with these elements.</summary>
+    protected unsafe DeviceSpan<T> Span<T>(T[] elements) where T : unmanaged
+    {
+        DeviceBuffer buffer = Device.Allocate(DType.I8, (long)elements.Length * sizeof(T));
+        _buffers.Add(buffer);
+        var span = new DeviceSpan<T>(buffer, 0, elements.Length);
+        span.CopyFrom(elements);
+        return span;
+    }
 
     /// <summary>A matrix with elements between -1 and 1.</summary>
     protected DeviceMatrix Random(DType type, int rows, int columns)

@@ -34,7 +34,7 @@ internal sealed class OperatorColumn(string name, string legend, Func<OperatorBe
 
     public UnitType UnitType => UnitType.Dimensionless;
 
-    public bool IsAvailable(Summary summary) => summary.BenchmarksCases.Any(benchmark => benchmark.Descriptor.Type.IsAssignableTo(typeof(OperatorBench)));
+    public bool IsAvailable(Summary summary) => summary.BenchmarksCases.Any(IsOperator);
 
     public bool IsDefault(Summary summary, BenchmarkCase benchmarkCase) => false;
 
@@ -42,9 +42,12 @@ internal sealed class OperatorColumn(string name, string legend, Func<OperatorBe
 
     public string GetValue(Summary summary, BenchmarkCase benchmarkCase)
     {
+        if (!IsOperator(benchmarkCase)) return "-";
         if (summary[benchmarkCase]?.ResultStatistics is not { } statistics) return "NA";
         return rate(Instance(benchmarkCase), statistics.Median).ToString("F1", CultureInfo.InvariantCulture);
     }
+
+    private static bool IsOperator(BenchmarkCase benchmarkCase) => benchmarkCase.Descriptor.Type.IsAssignableTo(typeof(OperatorBench));
 
     /// <summary>The benchmark with the parameters of a case; formulas need no more.</summary>
     private static OperatorBench Instance(BenchmarkCase benchmarkCase)

@@ -62,17 +62,8 @@ public class MatMulBench : OperatorBench
             for (int row = 0; row < x.Rows; row++)
                 for (int column = first; column < end; column++)
                     result.Row<float>(row)[column] = weights.DType == DType.F32
-                        ? Dot(x.Row<float>(row), weights.Row<float>(column))
+                        ? PlainLoops.Dot(x.Row<float>(row), weights.Row<float>(column))
                         : Dot(x.Row<float>(row), weights.Row<BFloat16>(column));
-        }
-
-        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-        private static float Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
-        {
-            Vector<float> sum = default;
-            for (int i = 0; i <= a.Length - Vector<float>.Count; i += Vector<float>.Count)
-                sum += new Vector<float>(a[i..]) * new Vector<float>(b[i..]);
-            return Vector.Sum(sum);
         }
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]

@@ -1,0 +1,65 @@
+using System.Text.Json;
+using BenchmarkDotNet.Attributes;
+using KernelForge.Inference;
+
+namespace KernelForge.Bench;
+
+/// <summary>The first Prompts of the demo's prompts, with at most Running of them at the same time.</summary>
+public sealed record PipelineLoad(int Prompts, int Running, bool PrefixCache)
+{
+    public override string ToString() => $"{Prompts} prompts, {Running} running, prefix cache {(PrefixCache ? "on" : "off")}";
+}
+
+/// <summary>The demo model over the demo's prompts, tokenizer included, weights loaded before. Every iteration begins with an empty prefix cache.</summary>
+[MemoryDiagnoser(displayGenColumns: false)]
+[InvocationCount(1), WarmupCount(1), IterationCount(3)]
+public class PipelineBench
+{
+    private static readonly string Folder = Path.Combine(Repository(), "samples", "tickets");
+
+    private Engine _engine = null!;
+
+    // The effect of the prefix cache, on few prompts because it takes long without; then that of running more sequences in a step.
+    public static IEnumerable<PipelineLoad> Loads =>
+    [
+        new(32, 256, PrefixCache: false), new(32, 256, PrefixCache: true),
+        new(256, 1, PrefixCache: true), new(256, 32, PrefixCache: true), new(256, 256, PrefixCache: true),
+    ];
+
+    [ParamsSource(nameof(Loads))]
+    public PipelineLoad Load { get; set; } = new(0, 1, true);
+
+    /// <summary>Tokens of prompts and answers that the last run of a load took in and gave out.</summary>
+    internal static Dictionary<PipelineLoad, (long Prompt, long Output)> Tokens { get; } = [];
+
+    [GlobalSetup]
+    public void Open() =>
+        _engine = Engine.Load(Path.Combine(Folder, "model"), new EngineOptions { MaxSequences = Load.Running, PrefixCache = Load.PrefixCache });
+
+    [GlobalCleanup]
+    public void Close() => _engine.Dispose();
+
+    [IterationSetup]
+    public void Forget() => _engine.ClearCache();
+
+    [Benchmark]
+    public void Answer()
+    {
+        List<Request> requests = [];
+        foreach (string line in File.ReadLines(Path.Combine(Folder, "prompts.jsonl")).Take(Load.Prompts))
+        {
+            JsonElement prompt = JsonElement.Parse(line);
+            var sampling = new SamplingOptions { MaxTokens = prompt.GetProperty("max_tokens").GetInt32() };
+            requests.Add(_engine.CreateRequest(prompt.GetProperty("prompt").GetString()!, sampling));
+        }
+        long outputs = _engine.Generate(requests).Sum(completion => completion.TokenIds.Count);
+        Tokens[Load] = (requests.Sum(request => (long)request.PromptTokenIds.Length), outputs);
+    }
+
+    private static string Repository()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+            if (File.Exists(Path.Combine(folder.FullName, "KernelForge.sln"))) return folder.FullName;
+        throw new InvalidOperationException($"{AppContext.BaseDirectory} is in no checkout of the repository");
+    }
+}
