@@ -7,7 +7,6 @@ internal sealed record RunOptions
 {
     public const string Standard = "-";
 
-    private const int MaxThreads = 1024;
 
     public required string Model { get; init; }
 
@@ -85,7 +84,7 @@ internal sealed record RunOptions
             Quiet = parsed.Has("--quiet"),
             Raw = parsed.Has("--raw"),
             Defaults = SamplingOf(parsed),
-            Threads = parsed.Whole("--threads", 1, MaxThreads) ?? 0,
+            Threads = parsed.Whole("--threads", 1, CpuDeviceOptions.MaxThreads) ?? 0,
             Engine = EngineOf(parsed),
         };
         options.RequireConsistent();
@@ -141,6 +140,9 @@ internal sealed record RunOptions
     private static void RequireDifferent(string name, string? path, string otherName, string? otherPath)
     {
         if (path is null or "" or Standard || otherPath is null or "" or Standard) return;
-        if (Path.GetFullPath(path) == Path.GetFullPath(otherPath)) throw new CommandException($"{name} and {otherName} are the same file, {path}.");
+        if (Target(path) == Target(otherPath)) throw new CommandException($"{name} and {otherName} are the same file, {path}.");
     }
+
+    private static string Target(string path) =>
+        (File.Exists(path) ? File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName : null) ?? Path.GetFullPath(path);
 }

@@ -19,6 +19,9 @@ public enum CpuInstructionSet
 /// <summary>What <see cref="Device.OpenCpu"/> can be told.</summary>
 public sealed record CpuDeviceOptions
 {
+    /// <summary>Most threads of a device.</summary>
+    public const int MaxThreads = 1024;
+
     /// <summary>Threads that share an operator's work, the caller included; 0 for one per core.</summary>
     public int Threads { get; init; }
 

@@ -133,6 +133,7 @@ public class DeviceMemoryTests
 
     [Theory]
     [InlineData(-1, null, "-1 threads")]
+    [InlineData(100_000, null, "100000 threads; expected 1 .. 1024")]
     [InlineData(1, (CpuInstructionSet)7, "7 was asked for")]
     public void OpenCpu_BadOption_SaysWhatWasExpected(int threads, CpuInstructionSet? set, string expected) =>
         Says(expected, () => Device.OpenCpu(new CpuDeviceOptions { Threads = threads, InstructionSet = set }));

@@ -35,7 +35,7 @@ public sealed class ModelRunner : IStepRunner, IDisposable
     {
         int rows = Math.Min(maxRows, maxTokens); // a row has one token or more
         int blocks = checked(rows * (int)(((long)maxContext + blockSize - 1) / blockSize));
-        return BatchBuilder.ArenaBytes(maxTokens, rows, blocks) + Transformer.ArenaBytes(config, maxTokens, rows) + TokenSampler.ArenaBytes(config, maxContext, rows);
+        return BatchBuilder.ArenaBytes(maxTokens, rows, blocks) + Transformer.ArenaBytes(config, maxTokens, rows) + TokenSampler.ArenaBytes(rows);
     }
 
     /// <inheritdoc/>

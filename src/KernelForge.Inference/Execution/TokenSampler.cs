@@ -9,6 +9,9 @@ namespace KernelForge.Inference;
 /// </summary>
 internal sealed class TokenSampler(ModelConfig config)
 {
+    /// <summary>Adjustments that are uploaded at a time: rows with penalties can have as many as they have tokens.</summary>
+    private const int AdjustmentsPerUpload = 1 << 14;
+
     private readonly List<SamplingRow> _rows = [];
     private readonly List<LogitAdjustment> _adjustments = [];
     private readonly Dictionary<int, TokenChange> _changes = [];
@@ -23,7 +26,7 @@ internal sealed class TokenSampler(ModelConfig config)
         DeviceSpan<int> chosen = arena.Span<int>(logits.Rows);
         DeviceMatrix unchanged = KeepForLogProbs(operators, logits, arena);
 
-        operators.AdjustLogits(logits, Upload(arena, _adjustments));
+        Adjust(operators, logits, arena);
         operators.Sample(logits, Upload(arena, _rows), chosen);
 
         CollectionsMarshal.SetCount(_tokens, logits.Rows);
@@ -31,13 +34,10 @@ internal sealed class TokenSampler(ModelConfig config)
         Report(plan.Rows, LogProbs(plan.Rows, operators, unchanged, arena), result);
     }
 
-    /// <summary>Bytes of an arena for the small arrays of that many rows of at most <paramref name="maxContext"/> tokens.</summary>
-    public static long ArenaBytes(ModelConfig config, int maxContext, int rows)
-    {
-        long adjustments = Math.Min(config.VocabularySize, maxContext + SamplingOptions.MaxLogitBias + SamplingOptions.MaxStopTokens + config.EndTokenIds.Count);
-        return Arena.Rounded(rows * adjustments * Unsafe.SizeOf<LogitAdjustment>()) + Arena.Rounded(rows * Unsafe.SizeOf<SamplingRow>())
-            + 2 * Arena.Rounded((long)rows * SamplingOptions.MaxLogProbs * sizeof(int)) + 4 * Arena.Rounded(rows * sizeof(int));
-    }
+    /// <summary>Bytes of an arena for the small arrays of that many rows.</summary>
+    public static long ArenaBytes(int rows) =>
+        Arena.Rounded(AdjustmentsPerUpload * Unsafe.SizeOf<LogitAdjustment>()) + Arena.Rounded(rows * Unsafe.SizeOf<SamplingRow>())
+        + 2 * Arena.Rounded((long)rows * SamplingOptions.MaxLogProbs * sizeof(int)) + 4 * Arena.Rounded(rows * sizeof(int));
 
     private void Describe(ReadOnlySpan<PlanRow> rows)
     {
@@ -74,6 +74,19 @@ internal sealed class TokenSampler(ModelConfig config)
         {
             float penalty = change.Count == 0 ? 0 : options.PresencePenalty + options.FrequencyPenalty * change.Count;
             _adjustments.Add(new LogitAdjustment(row, token, change.Divisor == 0 ? 1 : change.Divisor, change.Bias - penalty));
+        }
+    }
+
+    private void Adjust(Operators operators, in DeviceMatrix logits, Arena arena)
+    {
+        Span<LogitAdjustment> left = CollectionsMarshal.AsSpan(_adjustments);
+        DeviceSpan<LogitAdjustment> room = arena.Span<LogitAdjustment>(Math.Min(left.Length, AdjustmentsPerUpload));
+        while (!left.IsEmpty)
+        {
+            DeviceSpan<LogitAdjustment> part = room.Slice(0, Math.Min(left.Length, room.Length));
+            part.CopyFrom(left[..part.Length]);
+            operators.AdjustLogits(logits, part);
+            left = left[part.Length..];
         }
     }
 

@@ -14,7 +14,8 @@ internal sealed unsafe class CpuDevice : Device
         _isShared = isShared;
         InstructionSet = options.InstructionSet ?? CpuInstructionSets.Best;
         Check.That(InstructionSet <= CpuInstructionSets.Best, $"OpenCpu: this machine has {CpuInstructionSets.Best}, {InstructionSet} was asked for");
-        Check.That(options.Threads >= 0, $"OpenCpu: {options.Threads} threads; expected 1 or more, or 0 for one per core");
+        Check.That(options.Threads is >= 0 and <= CpuDeviceOptions.MaxThreads,
+            $"OpenCpu: {options.Threads} threads; expected 1 .. {CpuDeviceOptions.MaxThreads}, or 0 for one per core");
         _threads = new CpuThreads(options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
         Operators = new CpuOperators(this, _threads, InstructionSet);
     }

@@ -1,5 +1,3 @@
-using System.Buffers;
-
 namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
@@ -22,7 +20,7 @@ internal sealed unsafe partial class CpuOperators
         }
 
         int next = 0;
-        Run(new AttentionWork(queries, cache, plan, scale, result, &next), (int)Math.Clamp(cost / AttentionCostPerPart, 1, int.MaxValue));
+        Run(new AttentionWork(threads, queries, cache, plan, scale, result, &next), (int)Math.Clamp(cost / AttentionCostPerPart, 1, int.MaxValue));
     }
 
     private static void CheckPlan(in DeviceMatrix queries, in KvLayer cache, in AttentionPlan plan)
@@ -46,7 +44,7 @@ internal sealed unsafe partial class CpuOperators
     /// An item is some consecutive tokens of a sequence with the query heads of one key/value head. Threads take the next item from a shared counter,
     /// the longest items of a sequence first; who computes an item changes no bit.
     /// </summary>
-    private readonly struct AttentionWork(DeviceMatrix queries, KvLayer cache, AttentionPlan plan, float scale, DeviceMatrix result, int* next) : ILaneWork
+    private readonly struct AttentionWork(CpuThreads threads, DeviceMatrix queries, KvLayer cache, AttentionPlan plan, float scale, DeviceMatrix result, int* next) : ILaneWork
     {
         private int GroupHeads => queries.Columns / (cache.Format.KvHeads * cache.Format.HeadDim);
 
@@ -55,23 +53,17 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             int paddedDim = Lanes.Padded(cache.Format.HeadDim);
-            int length = TokensPerItem * GroupHeads * AttentionRow<TLanes>.Length(paddedDim) + AttentionTile<TLanes>.Length(paddedDim) + Lanes.Count;
-            float[] scratch = ArrayPool<float>.Shared.Rent(length);
-            fixed (float* start = scratch)
+            int length = TokensPerItem * GroupHeads * AttentionRow<TLanes>.Length(paddedDim) + AttentionTile<TLanes>.Length(paddedDim);
+            float* memory = (float*)threads.Scratch(part, (long)length * sizeof(float));
+            int sequence = 0, firstItem = 0;
+            while (true)
             {
-                float* memory = (float*)(((nint)start + 63) & ~(nint)63);
-                int sequence = 0, firstItem = 0;
-                while (true)
-                {
-                    int item = Interlocked.Increment(ref *next) - 1;
-                    while (sequence < plan.Sequences && item - firstItem >= Items(sequence)) firstItem += Items(sequence++);
-                    if (sequence == plan.Sequences) break;
-                    int chunk = (Items(sequence) - 1 - (item - firstItem)) / cache.Format.KvHeads, head = (item - firstItem) % cache.Format.KvHeads;
-                    RunItem<TLanes>(sequence, chunk * TokensPerItem, head, memory, paddedDim);
-                }
+                int item = Interlocked.Increment(ref *next) - 1;
+                while (sequence < plan.Sequences && item - firstItem >= Items(sequence)) firstItem += Items(sequence++);
+                if (sequence == plan.Sequences) break;
+                int chunk = (Items(sequence) - 1 - (item - firstItem)) / cache.Format.KvHeads, head = (item - firstItem) % cache.Format.KvHeads;
+                RunItem<TLanes>(sequence, chunk * TokensPerItem, head, memory, paddedDim);
             }
-
-            ArrayPool<float>.Shared.Return(scratch);
         }
 
         private int Items(int sequence)

@@ -1,5 +1,3 @@
-using System.Buffers;
-
 namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
@@ -9,16 +7,16 @@ internal sealed unsafe partial class CpuOperators
     {
         foreach (int token in chosen.OnCpu)
             Check.That((uint)token < (uint)logits.Columns, $"LogProbs: chosen token {token}, logits is {logits}");
-        RunRows(new LogProbsWork(logits, chosen, chosenLogProbs, topTokens, topLogProbs), logits.Rows, (long)SiluCost * logits.Columns);
+        RunRows(new LogProbsWork(threads, logits, chosen, chosenLogProbs, topTokens, topLogProbs), logits.Rows, (long)SiluCost * logits.Columns);
     }
 
     private readonly struct LogProbsWork(
-        DeviceMatrix logits, DeviceSpan<int> chosen, DeviceSpan<float> chosenLogProbs, DeviceSpan<int> topTokens, DeviceSpan<float> topLogProbs) : ILaneWork
+        CpuThreads threads, DeviceMatrix logits, DeviceSpan<int> chosen, DeviceSpan<float> chosenLogProbs, DeviceSpan<int> topTokens, DeviceSpan<float> topLogProbs) : ILaneWork
     {
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             int top = topTokens.Length / logits.Rows;
-            ulong[] scratch = ArrayPool<ulong>.Shared.Rent(top);
+            var best = new Span<ulong>(threads.Scratch(part, (long)top * sizeof(ulong)), top);
             RowRange range = RowRange.Of(logits.Rows, part, parts);
             for (int row = range.Start; row < range.End; row++)
             {
@@ -27,7 +25,6 @@ internal sealed unsafe partial class CpuOperators
                 var logSum = (float)Math.Log(new ScaledLogits<TLanes>(logit, logits.Columns, largest, temperature: 1).SumOfExp());
                 chosenLogProbs.OnCpu[row] = logit[chosen.OnCpu[row]] - largest - logSum;
 
-                Span<ulong> best = scratch.AsSpan(0, top);
                 TopTokens.Select<TLanes>(logit, logits.Columns, best);
                 best.Sort();
                 for (int i = 0; i < top; i++)
@@ -36,8 +33,6 @@ internal sealed unsafe partial class CpuOperators
                     topLogProbs.OnCpu[row * top + i] = TopTokens.Logit(best[i]) - largest - logSum;
                 }
             }
-
-            ArrayPool<ulong>.Shared.Return(scratch);
         }
     }
 }

@@ -12,27 +12,28 @@ internal sealed unsafe partial class CpuOperators
                 $"Sample: {row}; expected a finite temperature and a top-k of 0 or more, top-p and min-p in 0 .. 1");
         }
 
-        RunRows(new SampleWork(logits, rows, result), logits.Rows, (long)SiluCost * logits.Columns);
+        RunRows(new SampleWork(threads, logits, rows, result), logits.Rows, (long)SiluCost * logits.Columns);
     }
 
-    private readonly struct SampleWork(DeviceMatrix logits, DeviceSpan<SamplingRow> rows, DeviceSpan<int> result) : ILaneWork
+    private readonly struct SampleWork(CpuThreads threads, DeviceMatrix logits, DeviceSpan<SamplingRow> rows, DeviceSpan<int> result) : ILaneWork
     {
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
+            var room = new Span<ulong>(threads.Scratch(part, (long)logits.Columns * sizeof(ulong)), logits.Columns);
             RowRange range = RowRange.Of(logits.Rows, part, parts);
             for (int row = range.Start; row < range.End; row++)
-                result.OnCpu[row] = Draw<TLanes>((float*)logits.RowAddress(row), logits.Columns, rows.OnCpu[row]);
+                result.OnCpu[row] = Draw<TLanes>((float*)logits.RowAddress(row), logits.Columns, rows.OnCpu[row], room);
         }
     }
 
-    private static int Draw<TLanes>(float* logits, int length, in SamplingRow row) where TLanes : struct, ILanes<TLanes>
+    private static int Draw<TLanes>(float* logits, int length, in SamplingRow row, Span<ulong> room) where TLanes : struct, ILanes<TLanes>
     {
         float largest = LargestOf<TLanes>((nint)logits, DType.F32, length);
         int likeliest = FirstOf<TLanes>((nint)logits, DType.F32, length, largest);
         if (row.Temperature == 0 || !float.IsFinite(largest)) return likeliest;
 
         var scaled = new ScaledLogits<TLanes>(logits, length, largest, row.Temperature);
-        ulong last = SamplingFilter.Last(scaled, row.TopK, row.TopP);
+        ulong last = SamplingFilter.Last(scaled, row.TopK, row.TopP, room);
         float lowest = row.MinP == 0 ? float.NegativeInfinity : (float)Math.Log(row.MinP);
         return Race(scaled, new GumbelNoise(row.Seed, row.Position), likeliest, last, lowest);
     }

@@ -1,5 +1,3 @@
-using System.Buffers;
-
 namespace KernelForge.Cpu;
 
 /// <summary>
@@ -8,18 +6,13 @@ namespace KernelForge.Cpu;
 /// </summary>
 internal static class SamplingFilter
 {
-    /// <summary>The key of the last token that the filters leave.</summary>
-    public static ulong Last<TLanes>(in ScaledLogits<TLanes> logits, int topK, float topP) where TLanes : struct, ILanes<TLanes>
+    /// <summary>The key of the last token that the filters leave. <paramref name="room"/> holds a key for every token.</summary>
+    public static ulong Last<TLanes>(in ScaledLogits<TLanes> logits, int topK, float topP, Span<ulong> room) where TLanes : struct, ILanes<TLanes>
     {
         bool limitsCount = topK > 0 && topK < logits.Length, limitsMass = topP < 1;
         if (!limitsCount && !limitsMass) return TopTokens.AfterAll;
 
-        int room = limitsCount ? topK : logits.Length;
-        ulong[] scratch = ArrayPool<ulong>.Shared.Rent(room);
-        Span<ulong> keys = scratch.AsSpan(0, room);
-        ulong last = limitsCount ? LastOfTop(logits, keys, topP) : LastOfMass(logits, keys, topP);
-        ArrayPool<ulong>.Shared.Return(scratch);
-        return last;
+        return limitsCount ? LastOfTop(logits, room[..topK], topP) : LastOfMass(logits, room, topP);
     }
 
     /// <summary>Top-k, then the share p of what it leaves.</summary>

@@ -51,6 +51,26 @@ public class OptionTableTests
     }
 
     [Fact]
+    public void Parse_OutputIsALinkToTheInput_SaysTheyAreTheSameFile()
+    {
+        string folder = Directory.CreateTempSubdirectory("kf-links-").FullName;
+        try
+        {
+            string input = Path.Combine(folder, "in.jsonl"), link = Path.Combine(folder, "out.jsonl");
+            File.WriteAllText(input, "{}");
+            File.CreateSymbolicLink(link, input);
+
+            var error = Assert.Throws<CommandException>(() => RunOptions.Parse([.. Files, "--input", input, "--output", link, "--overwrite"]));
+
+            Assert.StartsWith("--input and --output are the same file", error.Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
     public void WriteHelp_ShowsEveryOptionWithItsDefault()
     {
         using var text = new StringWriter();

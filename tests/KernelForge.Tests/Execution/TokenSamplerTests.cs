@@ -62,6 +62,23 @@ public sealed class TokenSamplerTests : IDisposable
     }
 
     [Fact]
+    public void LogitBias_MoreThanOneUploadHolds_ReachesEveryRow()
+    {
+        // 200 rows of 96 forbidden tokens are more than the 16,384 adjustments of an upload.
+        using var run = new ModelRun(_tiny, new SchedulerOptions { BlockCount = 256, ContextLength = 64, TokenBudget = 1024 });
+        int[] wanted = [.. Enumerable.Range(0, 200).Select(i => i % 97)];
+        Request[] requests = [.. wanted.Select(token => new Request(Prompt, new SamplingOptions
+        {
+            MaxTokens = 1,
+            IgnoreEndToken = true,
+            LogitBias = Enumerable.Range(0, 97).Where(other => other != token).ToDictionary(other => other, _ => float.NegativeInfinity),
+        }))];
+
+        Assert.Equal(wanted, run.Run(requests).Select(sequence => sequence.OutputTokens[0]));
+        Assert.Equal(1, run.Scheduler.Counters.Steps);
+    }
+
+    [Fact]
     public void LogProbs_AreThoseOfTheLogitsBeforeAnyChange()
     {
         float[] plain = LogitsAfter(Prompt, new SamplingOptions());

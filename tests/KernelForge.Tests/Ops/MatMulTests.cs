@@ -156,7 +156,7 @@ public class MatMulTests
     [Theory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_SteadyState_AllocatesNothing(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
+        using Device device = Devices.OpenAlone(deviceName);
         using var memory = new Memory(device);
         DeviceMatrix x = memory.Filled(DType.F32, 16, 600, fill: 1), weights = memory.Filled(DType.BF16, 64, 600, fill: 1);
         DeviceMatrix result = memory.Filled(DType.F16, 16, 64, fill: 0), bias = memory.Filled(DType.F32, 1, 64, fill: 0);
