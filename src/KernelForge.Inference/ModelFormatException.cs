@@ -1,6 +1,8 @@
 namespace KernelForge.Inference;
 
-/// <summary>A model folder that cannot be used: a file is missing, damaged or of a kind that is not supported. The message is one sentence for the user.</summary>
+/// <summary>
+/// A model folder that cannot be used: a file is missing, damaged or of a kind that is not supported. The message is one sentence for the user.
+/// </summary>
 public sealed class ModelFormatException : Exception
 {
     /// <inheritdoc cref="ModelFormatException"/>

@@ -46,7 +46,8 @@ public sealed class Arena : IDisposable
     private nint Take(long bytes)
     {
         long end = _used + Rounded(bytes);
-        if (end > _buffer.SizeInBytes) throw new InvalidOperationException($"Arena: {bytes} bytes asked, {_buffer.SizeInBytes - _used} of {_buffer.SizeInBytes} left");
+        if (end > _buffer.SizeInBytes)
+            throw new InvalidOperationException($"Arena: {bytes} bytes asked, {_buffer.SizeInBytes - _used} of {_buffer.SizeInBytes} left");
         nint offset = (nint)_used;
         _used = end;
         return offset;

@@ -71,7 +71,7 @@ public readonly struct DeviceMatrix
         return _buffer is null ? default : new(_buffer, _offsetBytes, rows, columns, columns, DType);
     }
 
-    /// <summary>Copies a host matrix of the same shape and type to the device.</summary>
+    /// <summary>Copies a host matrix of the same shape and type to the device: an array, a part of one, or the span of a <see cref="Memory2D{T}"/>.</summary>
     public void CopyFrom<T>(ReadOnlySpan2D<T> source) where T : unmanaged
     {
         Check.That(source.Height == Rows && source.Width == Columns && DTypes.Of<T>() == DType,

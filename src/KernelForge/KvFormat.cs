@@ -25,7 +25,8 @@ public readonly record struct KvLayer
     public KvLayer(DeviceMatrix data, KvFormat format)
     {
         Check.That(format.BlockSize > 0 && format.KvHeads > 0 && format.HeadDim > 0, $"KvLayer: {format} has an empty dimension");
-        Check.That(data.DType == format.DType && format.DType.IsFloat() && data.Columns == format.HeadDim && data.IsContiguous && data.Rows % format.RowsPerBlock == 0,
+        bool isTyped = data.DType == format.DType && format.DType.IsFloat();
+        Check.That(isTyped && data.Columns == format.HeadDim && data.IsContiguous && data.Rows % format.RowsPerBlock == 0,
             $"KvLayer: data is {data}, expected contiguous {format.DType}[blocks * {format.RowsPerBlock}, {format.HeadDim}] of a float type");
         Data = data;
         Format = format;

@@ -13,7 +13,8 @@ namespace KernelForge;
 /// <item><term><see cref="AppendKv"/></term><description>keys and values into a paged cache</description></item>
 /// <item><term><see cref="Attention"/></term><description>causal attention of variable-length queries over a paged cache</description></item>
 /// <item><term><see cref="SiluMul"/></term><description>the gate of a gated MLP</description></item>
-/// <item><term><see cref="AdjustLogits"/>, <see cref="ArgMax"/>, <see cref="Sample"/>, <see cref="LogProbs"/></term><description>from logits to tokens</description></item>
+/// <item><term><see cref="ArgMax"/>, <see cref="Sample"/></term><description>from logits to tokens</description></item>
+/// <item><term><see cref="AdjustLogits"/>, <see cref="LogProbs"/></term><description>penalties and biases; log-probabilities</description></item>
 /// </list>
 /// <para>
 /// Batch invariance: the bits of a result row depend on that row's inputs and on absolute positions only. They do not depend on how many rows there are,

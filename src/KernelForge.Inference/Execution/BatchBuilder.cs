@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace KernelForge.Inference;
 
-/// <summary>Flattens a plan into the arrays of a <see cref="StepBatch"/>: packed without padding (Prepacking, arXiv:2404.09529), one upload for all of them.</summary>
+/// <summary>
+/// Flattens a plan into the arrays of a <see cref="StepBatch"/>: packed without padding (Prepacking, arXiv:2404.09529), one upload for all of them.
+/// </summary>
 internal sealed class BatchBuilder
 {
     private readonly List<int> _host = [];

@@ -100,7 +100,8 @@ internal sealed class TokenSampler(ModelConfig config)
         return copy;
     }
 
-    private (float[] Chosen, int[] TopTokens, float[] Top, int Count) LogProbs(ReadOnlySpan<PlanRow> rows, Operators operators, in DeviceMatrix logits, Arena arena)
+    private (float[] Chosen, int[] TopTokens, float[] Top, int Count) LogProbs(
+        ReadOnlySpan<PlanRow> rows, Operators operators, in DeviceMatrix logits, Arena arena)
     {
         if (logits.IsEmpty) return default;
         int top = 0;

@@ -57,7 +57,7 @@ public sealed class Checkpoint : IDisposable
     {
         if (!_fileOf.TryGetValue(name, out SafetensorsFile? file)) throw new ModelFormatException($"{Folder}: tensor {name} is missing from the weights.");
         SafetensorsEntry tensor = file.Tensors[name];
-        bool fits = tensor.Shape.Count == 1 ? rows == 1 && tensor.Shape[0] == columns : tensor.Shape.Count == 2 && tensor.Shape[0] == rows && tensor.Shape[1] == columns;
+        bool fits = tensor.Shape.SequenceEqual([rows, columns]) || (rows == 1 && tensor.Shape.SequenceEqual([columns]));
         if (!fits)
             throw new ModelFormatException($"{file.Path}: tensor {name} is [{string.Join(", ", tensor.Shape)}], config.json asks for [{rows}, {columns}].");
         return file.Load(device, tensor).AsMatrix(rows, columns);

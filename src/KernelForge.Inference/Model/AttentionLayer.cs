@@ -1,6 +1,8 @@
 namespace KernelForge.Inference;
 
-/// <summary>Self-attention of one layer: project, normalise queries and keys where the model does, rotate, store keys and values, attend, project back.</summary>
+/// <summary>
+/// Self-attention of one layer: project, normalise queries and keys where the model does, rotate, store keys and values, attend, project back.
+/// </summary>
 internal sealed class AttentionLayer
 {
     private readonly ModelConfig _config;

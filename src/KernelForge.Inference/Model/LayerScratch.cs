@@ -2,7 +2,8 @@ namespace KernelForge.Inference;
 
 /// <summary>Intermediate results that every layer of a step uses in turn, one row per query token.</summary>
 internal readonly record struct LayerScratch(
-    DeviceMatrix Residual, DeviceMatrix X, DeviceMatrix Queries, DeviceMatrix Keys, DeviceMatrix Values, DeviceMatrix Attended, DeviceMatrix Gate, DeviceMatrix Up)
+    DeviceMatrix Residual, DeviceMatrix X, DeviceMatrix Queries, DeviceMatrix Keys, DeviceMatrix Values, DeviceMatrix Attended,
+    DeviceMatrix Gate, DeviceMatrix Up)
 {
     public static LayerScratch Take(Arena arena, ModelConfig config, int tokens)
     {

@@ -14,7 +14,8 @@ internal static class ModelConfigReader
         int queryHeads = Positive(path, config, "num_attention_heads");
         int kvHeads = Optional(config, "num_key_value_heads")?.GetInt32() ?? queryHeads;
         int headDim = Optional(config, "head_dim")?.GetInt32() ?? hiddenSize / queryHeads;
-        if (kvHeads < 1 || queryHeads % kvHeads != 0) throw new ModelFormatException($"{path}: {queryHeads} query heads cannot share {kvHeads} key/value heads.");
+        if (kvHeads < 1 || queryHeads % kvHeads != 0)
+            throw new ModelFormatException($"{path}: {queryHeads} query heads cannot share {kvHeads} key/value heads.");
         if (headDim < 2 || headDim % 2 != 0) throw new ModelFormatException($"{path}: head_dim is {headDim}, expected an even number.");
 
         int vocabularySize = Positive(path, config, "vocab_size");
@@ -44,7 +45,8 @@ internal static class ModelConfigReader
 
     private static string Architecture(string path, JsonElement config)
     {
-        string? architecture = Optional(config, "architectures") is { ValueKind: JsonValueKind.Array } names && names.GetArrayLength() > 0 ? names[0].GetString() : null;
+        string? architecture = null;
+        if (Optional(config, "architectures") is { ValueKind: JsonValueKind.Array } names && names.GetArrayLength() > 0) architecture = names[0].GetString();
         if (architecture is not null && ModelConfig.SupportedArchitectures.Contains(architecture)) return architecture;
         throw new ModelFormatException(
             $"{path}: architecture {architecture ?? "(none named)"} is not supported; supported are {string.Join(", ", ModelConfig.SupportedArchitectures)}.");
@@ -63,7 +65,8 @@ internal static class ModelConfigReader
     {
         int positions = Positive(path, config, "max_position_embeddings");
         bool usesWindow = Optional(config, "use_sliding_window")?.GetBoolean() ?? true;
-        int context = usesWindow && Optional(config, "sliding_window") is { ValueKind: JsonValueKind.Number } window ? Math.Min(positions, window.GetInt32()) : positions;
+        int context = positions;
+        if (usesWindow && Optional(config, "sliding_window") is { ValueKind: JsonValueKind.Number } window) context = Math.Min(positions, window.GetInt32());
         return context >= 2 ? context : throw new ModelFormatException($"{path}: a context of {context} tokens, expected 2 or more.");
     }
 

@@ -65,7 +65,8 @@ public sealed class Transformer : IDisposable
     }
 
     /// <summary>
-    /// Runs a step's tokens through all layers, storing their keys and values, and returns the logits (F32) of the tokens that <see cref="StepBatch.LogitTokens"/> names.
+    /// Runs a step's tokens through all layers, storing their keys and values, and returns the logits (F32) of the tokens that
+    /// <see cref="StepBatch.LogitTokens"/> names.
     /// The result is valid until the arena is reset.
     /// </summary>
     internal DeviceMatrix Forward(in StepBatch batch, KvCache cache, Arena arena)

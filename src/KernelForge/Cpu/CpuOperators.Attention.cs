@@ -44,7 +44,8 @@ internal sealed unsafe partial class CpuOperators
     /// An item is some consecutive tokens of a sequence with the query heads of one key/value head. Threads take the next item from a shared counter,
     /// the longest items of a sequence first; who computes an item changes no bit.
     /// </summary>
-    private readonly struct AttentionWork(CpuThreads threads, DeviceMatrix queries, KvLayer cache, AttentionPlan plan, float scale, DeviceMatrix result, int* next) : ILaneWork
+    private readonly struct AttentionWork(
+        CpuThreads threads, DeviceMatrix queries, KvLayer cache, AttentionPlan plan, float scale, DeviceMatrix result, int* next) : ILaneWork
     {
         private int GroupHeads => queries.Columns / (cache.Format.KvHeads * cache.Format.HeadDim);
 

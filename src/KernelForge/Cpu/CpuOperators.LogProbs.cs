@@ -11,7 +11,8 @@ internal sealed unsafe partial class CpuOperators
     }
 
     private readonly struct LogProbsWork(
-        CpuThreads threads, DeviceMatrix logits, DeviceSpan<int> chosen, DeviceSpan<float> chosenLogProbs, DeviceSpan<int> topTokens, DeviceSpan<float> topLogProbs) : ILaneWork
+        CpuThreads threads, DeviceMatrix logits, DeviceSpan<int> chosen, DeviceSpan<float> chosenLogProbs,
+        DeviceSpan<int> topTokens, DeviceSpan<float> topLogProbs) : ILaneWork
     {
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {

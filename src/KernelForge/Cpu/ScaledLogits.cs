@@ -2,7 +2,10 @@ using System.Runtime.CompilerServices;
 
 namespace KernelForge.Cpu;
 
-/// <summary>A row of logits with its largest one and a temperature: a token's score is (logit - largest) / temperature, e^score its likelihood relative to the likeliest.</summary>
+/// <summary>
+/// A row of logits with its largest one and a temperature: a token's score is (logit - largest) / temperature, e^score its likelihood relative to
+/// the likeliest.
+/// </summary>
 internal readonly unsafe struct ScaledLogits<TLanes>(float* logits, int length, float largest, float temperature) where TLanes : struct, ILanes<TLanes>
 {
     public int Length => length;

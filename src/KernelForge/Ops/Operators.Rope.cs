@@ -14,7 +14,8 @@ public abstract partial class Operators
         CheckFloat("Rope", "x", x);
         CheckLength("Rope", "positions", positions, x.Rows);
         CheckFloat("Rope", "angles", angles);
-        Check.That(angles.DType == DType.F32 && angles.Columns > 0 && angles.Columns % 2 == 0, $"Rope: angles is {angles}, expected F32[positions, even head_dim]");
+        Check.That(angles.DType == DType.F32 && angles.Columns > 0 && angles.Columns % 2 == 0,
+            $"Rope: angles is {angles}, expected F32[positions, even head_dim]");
         Check.That(x.Columns % angles.Columns == 0, $"Rope: x is {x}, whose columns are no multiple of head_dim {angles.Columns}");
         if (!x.IsEmpty) RopeCore(x, positions, angles);
     }

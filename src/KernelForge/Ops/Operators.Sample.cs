@@ -33,8 +33,9 @@ public abstract partial class Operators
     }
 
     /// <summary>
-    /// Draws a token for every row: the argmax of logit / temperature + Gumbel noise over the tokens that top-k, then top-p, then min-p leave. The noise comes from
-    /// Philox keyed by (seed, position, token), so a token does not depend on the batch or on how many tokens a step computes. NaN logits count as negative infinity.
+    /// Draws a token for every row: the argmax of logit / temperature + Gumbel noise over the tokens that top-k, then top-p, then min-p leave. The
+    /// noise comes from Philox keyed by (seed, position, token), so a token does not depend on the batch or on how many tokens a step computes. NaN
+    /// logits count as negative infinity.
     /// </summary>
     /// <param name="logits">F32 [rows, vocabulary].</param>
     /// <param name="rows">[rows] how to draw.</param>
@@ -53,7 +54,8 @@ public abstract partial class Operators
     /// <param name="chosenLogProbs">[rows].</param>
     /// <param name="topTokens">[rows · top], row after row; ties to the lower id. Empty for none.</param>
     /// <param name="topLogProbs">[rows · top], as <paramref name="topTokens"/>.</param>
-    public void LogProbs(in DeviceMatrix logits, DeviceSpan<int> chosen, DeviceSpan<float> chosenLogProbs, DeviceSpan<int> topTokens, DeviceSpan<float> topLogProbs)
+    public void LogProbs(
+        in DeviceMatrix logits, DeviceSpan<int> chosen, DeviceSpan<float> chosenLogProbs, DeviceSpan<int> topTokens, DeviceSpan<float> topLogProbs)
     {
         CheckLogits("LogProbs", logits);
         CheckLength("LogProbs", "chosen", chosen, logits.Rows);
