@@ -1,12 +1,10 @@
 using System.Globalization;
-using BenchmarkDotNet.Columns;
-using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 
 namespace KernelForge.Bench;
 
 /// <summary>A rate of an <see cref="OperatorBench"/>, computed from its formulas and the median time.</summary>
-internal sealed class OperatorColumn(string name, string legend, Func<OperatorBench, double, double> rate) : IColumn
+internal sealed class OperatorColumn(string name, string legend, Func<OperatorBench, double, double> rate) : MedianColumn(name, legend)
 {
     public static IEnumerable<OperatorColumn> All { get; } =
     [
@@ -18,36 +16,10 @@ internal sealed class OperatorColumn(string name, string legend, Func<OperatorBe
             100 * Math.Max(bench.Flops / Ceilings.Of(bench.Threads).GigaFlops, bench.Bytes / Ceilings.Of(bench.Threads).GigaBytes) / ns),
     ];
 
-    public string Id => nameof(OperatorColumn) + name;
+    protected override bool Concerns(BenchmarkCase benchmarkCase) => benchmarkCase.Descriptor.Type.IsAssignableTo(typeof(OperatorBench));
 
-    public string ColumnName => name;
-
-    public string Legend => legend;
-
-    public bool AlwaysShow => true;
-
-    public ColumnCategory Category => ColumnCategory.Custom;
-
-    public int PriorityInCategory => 0;
-
-    public bool IsNumeric => true;
-
-    public UnitType UnitType => UnitType.Dimensionless;
-
-    public bool IsAvailable(Summary summary) => summary.BenchmarksCases.Any(IsOperator);
-
-    public bool IsDefault(Summary summary, BenchmarkCase benchmarkCase) => false;
-
-    public string GetValue(Summary summary, BenchmarkCase benchmarkCase, SummaryStyle style) => GetValue(summary, benchmarkCase);
-
-    public string GetValue(Summary summary, BenchmarkCase benchmarkCase)
-    {
-        if (!IsOperator(benchmarkCase)) return "-";
-        if (summary[benchmarkCase]?.ResultStatistics is not { } statistics) return "NA";
-        return rate(Instance(benchmarkCase), statistics.Median).ToString("F1", CultureInfo.InvariantCulture);
-    }
-
-    private static bool IsOperator(BenchmarkCase benchmarkCase) => benchmarkCase.Descriptor.Type.IsAssignableTo(typeof(OperatorBench));
+    protected override string Value(BenchmarkCase benchmarkCase, double median) =>
+        rate(Instance(benchmarkCase), median).ToString("F1", CultureInfo.InvariantCulture);
 
     /// <summary>The benchmark with the parameters of a case; formulas need no more.</summary>
     private static OperatorBench Instance(BenchmarkCase benchmarkCase)

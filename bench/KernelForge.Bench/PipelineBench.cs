@@ -12,7 +12,7 @@ public sealed record PipelineLoad(int Prompts, int Running, bool PrefixCache)
 
 /// <summary>The demo model over the demo's prompts, tokenizer included, weights loaded before. Every iteration begins with an empty prefix cache.</summary>
 [MemoryDiagnoser(displayGenColumns: false)]
-[InvocationCount(1), WarmupCount(1), IterationCount(3)]
+[InvocationCount(1), WarmupCount(1), IterationCount(5)]
 public class PipelineBench
 {
     private static readonly string Folder = Path.Combine(Repository(), "samples", "tickets");

@@ -1,6 +1,6 @@
 namespace KernelForge.Inference;
 
-/// <summary>Carries steps out with one model: plan to batch, one forward pass, sampling. Allocates nothing in a steady state.</summary>
+/// <summary>Carries steps out with one model: plan to batch, one forward pass, sampling. Decoding allocates nothing, but for log-probabilities and biases.</summary>
 public sealed class ModelRunner : IStepRunner, IDisposable
 {
     private readonly Transformer _model;
