@@ -1,3 +1,5 @@
+using KernelForge.Cpu;
+
 namespace KernelForge;
 
 /// <summary>Element type of device memory.</summary>
@@ -33,6 +35,23 @@ public static class DTypes
 
     /// <summary>Whether the type is one of the three float types that operators compute with.</summary>
     public static bool IsFloat(this DType type) => type is DType.F32 or DType.F16 or DType.BF16;
+
+    /// <summary>
+    /// Copies host elements of one float type to another, rounding to nearest even where the new one is narrower. Throws
+    /// <see cref="ArgumentException"/> when a type is no float type or the numbers of elements differ.
+    /// </summary>
+    public static unsafe void Convert(ReadOnlySpan<byte> source, DType from, Span<byte> destination, DType to)
+    {
+        int length = source.Length / from.Size();
+        Check.That(from.IsFloat() && to.IsFloat() && (long)length * from.Size() == source.Length && (long)length * to.Size() == destination.Length,
+            $"Convert: {source.Length} bytes of {from} to {destination.Length} bytes of {to}");
+        fixed (byte* first = source, second = destination)
+        {
+            if (CpuInstructionSets.Best == CpuInstructionSet.Vector512) Elements.Convert<Lanes512>((nint)first, from, (nint)second, to, length);
+            else if (CpuInstructionSets.Best == CpuInstructionSet.Vector256) Elements.Convert<Lanes256>((nint)first, from, (nint)second, to, length);
+            else Elements.Convert<LanesScalar>((nint)first, from, (nint)second, to, length);
+        }
+    }
 
     /// <summary>Element type held by <typeparamref name="T"/>: float, Half, BFloat16, int or sbyte.</summary>
     /// <exception cref="ArgumentException"><typeparamref name="T"/> is none of the five.</exception>

@@ -61,6 +61,13 @@ public sealed class DeviceBuffer : IDisposable
         return new DeviceMatrix(this, 0, rows, columns, columns, DType);
     }
 
+    /// <summary>Copies host bytes of elements to the device, from byte <paramref name="start"/> of the buffer on.</summary>
+    public void CopyFrom(ReadOnlySpan<byte> source, long start = 0)
+    {
+        Check.That(start >= 0 && start <= SizeInBytes - source.Length, $"CopyFrom: bytes {start}..{start + source.Length} are outside of {SizeInBytes}");
+        if (source.Length > 0) Device.CopyToDevice(source, Address + (nint)start);
+    }
+
     /// <summary>Frees the memory; its views are invalid from now on.</summary>
     public void Dispose()
     {

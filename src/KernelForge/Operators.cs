@@ -21,8 +21,13 @@ namespace KernelForge;
 /// which row it is, how a prompt was cut into steps, where its blocks lie or how many threads computed it.
 /// </para>
 /// <para>
-/// Float matrices may be F32, F16 or BF16, each its own; sums are kept in F32 and a result is rounded once, when it is stored.
+/// Float matrices may be F32, F16 or BF16, on the CPU each its own, on CUDA one 16-bit type in a call where the operator does not ask for F32
+/// (<see cref="Embed"/> and <see cref="ArgMax"/> take F32 too). Sums are kept in F32 and a result is rounded once, when it is stored.
 /// A result must not overlap an input unless the operator says so.
+/// </para>
+/// <para>
+/// Numbers in device memory (row numbers, tokens, sampling settings) are checked on the CPU only: a GPU would have to be waited for. There a wrong index
+/// reads or writes elsewhere, or is an error of the driver.
 /// </para>
 /// </remarks>
 public abstract partial class Operators

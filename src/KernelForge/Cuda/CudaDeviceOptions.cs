@@ -1,0 +1,22 @@
+namespace KernelForge;
+
+/// <summary>What <see cref="Device.OpenCuda"/> can be told.</summary>
+public sealed record CudaDeviceOptions
+{
+    /// <summary>Who calls the driver; null to choose as <see cref="CudaDrivers"/> says.</summary>
+    public ICudaDriver? Driver { get; init; }
+
+    /// <summary>The driver library to open, when <see cref="Driver"/> is null; null for the one of the environment or the machine.</summary>
+    public string? DriverLibrary { get; init; }
+
+    /// <summary>
+    /// A folder with kernels that replace the built-in ones, as sm_80/rms_norm.ptx; null for the folder that KERNELFORGE_KERNEL_PATH names, if any.
+    /// </summary>
+    public string? KernelFolder { get; init; }
+
+    /// <summary>A stream of the device's primary context that the operators run on, owned by the caller; 0 for one of the device's own.</summary>
+    public nint Stream { get; init; }
+
+    /// <summary>Bytes of pinned memory through which uploads go.</summary>
+    public int StagingBytes { get; init; } = 4 << 20;
+}
