@@ -30,7 +30,7 @@ internal static class Commands
             terminal.Error.WriteLine("kf: Interrupted before any work was done.");
             return ExitCodes.Interrupted;
         }
-        catch (Exception error) when (error is CommandException or ModelFormatException or IOException or UnauthorizedAccessException
+        catch (Exception error) when (error is CommandException or ModelFormatException or CudaUnavailableException or CudaException or IOException or UnauthorizedAccessException
             or InvalidDataException or NotSupportedException or OutOfMemoryException)
         {
             terminal.Error.WriteLine("kf: " + OneLine(error.Message));

@@ -16,7 +16,9 @@ internal static class InfoCommand
             new Option("--context", "N", "tokens of prompt and answer together", "the model's limit"),
             new Option("--batch", "N", "sequences at the same time", "1"),
             new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
-            new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "f32")));
+            new Option("--device", "NAME", "cpu, cuda, cuda:N, or auto: CUDA where there is one", "auto"),
+            new Option("--compute-type", "TYPE", "type of results: f32, bf16 or f16", "as kf run"),
+            new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "the compute type")));
 
     public static void WriteHelp(TextWriter writer)
     {
@@ -50,7 +52,29 @@ internal static class InfoCommand
         Line(text, "device cpu", Device.Cpu.Name);
         Line(text, "instruction sets", InstructionSets());
         Line(text, "vectors used", CpuInstructionSets.Best.ToString());
-        Line(text, "memory", SizeText.Format(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes));
+        Line(text, "memory", SizeText.Format(Device.Cpu.AvailableBytes));
+        WriteCuda(text);
+    }
+
+    /// <summary>Every CUDA device, or why there is none.</summary>
+    private static void WriteCuda(TextWriter text)
+    {
+        string architectures = string.Join(", ", CudaDevice.KernelArchitectures);
+        Line(text, "kernels built in", architectures.Length > 0 ? $"PTX for {architectures}" : "none; ./build.sh kernels makes them");
+        try
+        {
+            using CudaDevice first = Device.OpenCuda();
+            Line(text, "CUDA driver", $"{first.Driver.LibraryPath}, CUDA {first.DriverVersion}, through {first.Driver.Name}");
+            for (int ordinal = 0; ordinal < first.Count; ordinal++)
+            {
+                using CudaDevice device = Device.OpenCuda(ordinal);
+                Line(text, $"device cuda:{ordinal}", $"{device.Name}, {SizeText.Format(device.AvailableBytes)} of {SizeText.Format(device.TotalBytes)} free");
+            }
+        }
+        catch (CudaUnavailableException reason)
+        {
+            Line(text, "device cuda", $"none: {reason.Message}");
+        }
     }
 
     private static string InstructionSets()
@@ -82,18 +106,18 @@ internal static class InfoCommand
         Line(text, "chat template", template is null ? "none" : template.Complaint is { } complaint ? $"not supported: {complaint}" : "yes");
         IReadOnlyDictionary<string, long> weights = checkpoint.WeightsByType();
         Line(text, "weights", string.Join(", ", weights.Select(type => $"{type.Value} {type.Key}")));
-        WriteMemory(text, config, checkpoint.SizeInBytes, options);
+        WriteMemory(text, config, checkpoint, options);
     }
 
-    private static void WriteMemory(TextWriter text, ModelConfig config, long weightBytes, ParsedOptions options)
+    private static void WriteMemory(TextWriter text, ModelConfig config, Checkpoint checkpoint, ParsedOptions options)
     {
         int batch = options.Whole("--batch", 1) ?? 1;
         int context = Math.Min(options.Whole("--context", 2) ?? config.MaxContext, config.MaxContext);
-        EngineOptions engine = EngineOf(options, batch, context);
-        EngineMemory memory = MemoryOf(config, weightBytes, engine);
+        using Device device = DeviceChoice.Of(options).Open(threads: 1);
+        (EngineOptions engine, EngineMemory memory) = MemoryOf(device, config, checkpoint, EngineOf(options, batch, context));
 
         text.WriteLine();
-        text.WriteLine($"memory for {batch} x {context} tokens with {engine.KvType} keys and values:");
+        text.WriteLine($"memory for {batch} x {context} tokens on {device.Name}, computing in {engine.ComputeType} with {engine.KvType} keys and values:");
         Line(text, "  weights", SizeText.Format(memory.Weights));
         Line(text, "  KV cache", $"{SizeText.Format(memory.KvCache)}, {SizeText.Format(memory.BytesPerBlock / engine.BlockSize)} for each token");
         Line(text, "  intermediate", SizeText.Format(memory.Intermediate));
@@ -111,15 +135,17 @@ internal static class InfoCommand
             MaxSequences = batch,
             BlockSize = blockSize,
             KvBlocks = blocks <= int.MaxValue ? (int)blocks : throw OptionNames.Complaint(new OverflowException()),
-            KvType = RunOptions.KvTypeOf(options) ?? standard.KvType,
+            ComputeType = RunOptions.TypeOf(options, "--compute-type"),
+            KvType = RunOptions.TypeOf(options, "--kv-type"),
         };
     }
 
-    private static EngineMemory MemoryOf(ModelConfig config, long weightBytes, EngineOptions engine)
+    private static (EngineOptions, EngineMemory) MemoryOf(Device device, ModelConfig config, Checkpoint checkpoint, EngineOptions engine)
     {
         try
         {
-            return EngineMemory.Of(config, weightBytes, engine);
+            engine = engine.For(device, config, checkpoint);
+            return (engine, EngineMemory.Of(config, checkpoint.BytesAs(engine.ComputeType!.Value), engine));
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)
         {

@@ -50,8 +50,8 @@ internal static class RunCommand
     {
         long start = Stopwatch.GetTimestamp();
         using var files = RunFiles.Open(options, terminal);
-        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = options.Threads });
-        using Engine engine = Load(options, device);
+        using Device device = options.Device.Open(options.Threads);
+        using Engine engine = Load(options, device, terminal, stop);
         double loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
 
         // On another thread, because standard input or a pipe may keep a reader waiting whom nobody can stop.
@@ -62,9 +62,9 @@ internal static class RunCommand
         while (answers.TryDequeue(out Answer? answer)) loop.Add(answer); // held until they are written
 
         var progress = new Progress(terminal, lines, options.Quiet);
-        (int blocks, long bytes) = KvCacheOf(engine, options.Engine);
-        bool finished = loop.Run(progress, blocks, stop);
-        progress.Clear();
+        EngineMemory memory = engine.Memory!.Value;
+        int blocks = (int)(memory.KvCache / memory.BytesPerBlock);
+        bool finished = RunToEnd(loop, progress, blocks, options, writer, device, stop);
 
         RunSummary summary = RunSummary.Of(engine.Counters, loop) with
         {
@@ -76,26 +76,44 @@ internal static class RunCommand
             LoadSeconds = loadSeconds,
             KvBlocks = blocks,
             KvBlockSize = options.Engine.BlockSize,
-            KvBytes = bytes,
+            KvBytes = memory.KvCache,
+            Device = $"{device.Name}, computing in {engine.Options!.ComputeType}",
         };
         return Report(options, terminal, summary, files.Before.Errors);
     }
 
-    private static (int Blocks, long Bytes) KvCacheOf(Engine engine, EngineOptions options)
-    {
-        EngineMemory memory = EngineMemory.Of(engine.Model!, weights: 0, options);
-        return ((int)(memory.KvCache / memory.BytesPerBlock), memory.KvCache);
-    }
-
-    private static Engine Load(RunOptions options, Device device)
+    private static bool RunToEnd(
+        RunLoop loop, Progress progress, int blocks, RunOptions options, AnswerWriter writer, Device device, CancellationToken stop)
     {
         try
         {
-            return Engine.Load(options.Model, options.Engine, device);
+            return loop.Run(progress, blocks, stop);
+        }
+        catch (CudaException error)
+        {
+            string rest = options.Output == RunOptions.Standard ? "" : "; what is there is complete, and --resume goes on";
+            throw new CommandException($"{device.Name} failed after {writer.Next} answers{rest}: {error.Message}");
+        }
+        finally
+        {
+            progress.Clear();
+        }
+    }
+
+    private static Engine Load(RunOptions options, Device device, Terminal terminal, CancellationToken stop)
+    {
+        var progress = new LoadProgress(terminal, options.Quiet);
+        try
+        {
+            return Engine.Load(options.Model, options.Engine, device, progress, stop);
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)
         {
             throw OptionNames.Complaint(error);
+        }
+        finally
+        {
+            progress.Clear();
         }
     }
 

@@ -42,6 +42,9 @@ internal sealed record RunSummary
 
     public double LoadSeconds { get; init; }
 
+    /// <summary>What computed, and in which type.</summary>
+    public string Device { get; init; } = "";
+
     public int KvBlocks { get; init; }
 
     public required int KvBlocksPeak { get; init; }
@@ -77,6 +80,7 @@ internal sealed record RunSummary
         double peak = KvBlocks > 0 ? 100.0 * KvBlocksPeak / KvBlocks : 0;
         string errors = Errors > 0 ? $", {Errors} of them with errors" : "";
         string before = AlreadyAnswered > 0 ? $"; {AlreadyAnswered} were there before" : "";
+        Line("device", Device);
         Line("lines", $"{Answered} answered{errors}{before}");
         Line("prompt tokens", $"{PromptTokens}; {PromptTokensComputed} computed, {PromptTokensShared} ({shared:0.0} %) shared with other prompts");
         Line("generated tokens", $"{GeneratedTokens}");
@@ -94,6 +98,7 @@ internal sealed record RunSummary
     {
         using var json = new Utf8JsonWriter(output, new JsonWriterOptions { Indented = true, NewLine = "\n" });
         json.WriteStartObject();
+        json.WriteString("device", Device);
         json.WriteNumber("lines", Lines);
         json.WriteNumber("already_answered", AlreadyAnswered);
         json.WriteNumber("answered", Answered);

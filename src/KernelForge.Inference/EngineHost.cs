@@ -53,8 +53,9 @@ public sealed class EngineHost : IAsyncDisposable
     }
 
     /// <summary>Loads a model folder as <see cref="Engine.Load"/> does and starts a host for it.</summary>
-    public static EngineHost Load(string folder, EngineOptions? options = null, Device? device = null) =>
-        new(Engine.Load(folder, options, device), (options ?? new EngineOptions()).QueueCapacity);
+    public static EngineHost Load(
+        string folder, EngineOptions? options = null, Device? device = null, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
+        new(Engine.Load(folder, options, device, progress, cancellationToken), (options ?? new EngineOptions()).QueueCapacity);
 
     /// <inheritdoc cref="Engine.CreateRequest(string, SamplingOptions?, string)"/>
     public Request CreateRequest(string prompt, SamplingOptions? sampling = null, string id = "") => Engine.CreateRequest(Tokenizer, prompt, sampling, id);

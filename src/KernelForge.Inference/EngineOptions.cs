@@ -3,6 +3,9 @@ namespace KernelForge.Inference;
 /// <summary>Every number a user may set for an engine.</summary>
 public sealed record EngineOptions
 {
+    private const long HostKvMemoryBytes = 1L << 30;
+    private const int KvPercentOfFree = 85;
+
     /// <summary>Most query tokens in a step. More use the machine better; fewer keep the pause between two tokens of a stream short.</summary>
     public int TokenBudget { get; init; } = 512;
 
@@ -15,11 +18,24 @@ public sealed record EngineOptions
     /// <summary>KV blocks; null takes as many as <see cref="KvMemoryBytes"/> holds.</summary>
     public int? KvBlocks { get; init; }
 
-    /// <summary>Memory for the KV cache in bytes; 1 GiB unless set. Not used when <see cref="KvBlocks"/> is set.</summary>
-    public long KvMemoryBytes { get; init; } = 1L << 30;
+    /// <summary>
+    /// Memory for the KV cache in bytes; null takes 1 GiB on the CPU, and on a device with memory of its own 85 % of what weights and intermediate
+    /// results leave free. Not used when <see cref="KvBlocks"/> is set.
+    /// </summary>
+    public long? KvMemoryBytes { get; init; }
 
-    /// <summary>Element type of the KV cache: F32, F16 or BF16. The narrower ones take half the memory and round keys and values.</summary>
-    public DType KvType { get; init; } = DType.F32;
+    /// <summary>
+    /// Float type of the activations: each result is rounded to it once, sums are F32 and so are logits. F32 takes the weights as they are stored, F16 and
+    /// BF16 round them to the same type. Null takes F32 where the device computes in it (the CPU); elsewhere (CUDA) the 16-bit type in which
+    /// most weights are stored, F16 for weights in F32.
+    /// </summary>
+    public DType? ComputeType { get; init; }
+
+    /// <summary>
+    /// Element type of the KV cache; null takes that of the activations. On the CPU F32, F16 or BF16, where the narrower ones take half the memory and round
+    /// keys and values; elsewhere it must be the type of the activations.
+    /// </summary>
+    public DType? KvType { get; init; }
 
     /// <summary>Most tokens of a sequence, prompt included; null takes the model's context length.</summary>
     public int? ContextLength { get; init; }
@@ -46,23 +62,24 @@ public sealed record EngineOptions
         Require(MaxSequences, nameof(MaxSequences));
         Require(BlockSize, nameof(BlockSize));
         Require(KvBlocks ?? 1, nameof(KvBlocks));
-        Require(KvMemoryBytes, nameof(KvMemoryBytes));
+        Require(KvMemoryBytes ?? 1, nameof(KvMemoryBytes));
         Require(QueueCapacity, nameof(QueueCapacity));
-        if (!KvType.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {KvType}.", nameof(KvType));
+        if (KvType is { } kv && !kv.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {kv}.", nameof(KvType));
+        if (ComputeType is { } type && !type.IsFloat())
+            throw new ArgumentException($"EngineOptions.ComputeType must be F32, F16 or BF16, not {type}.");
         if (ContextLength is < 2)
             throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
     }
 
     /// <summary>
     /// The scheduler's numbers for a model: bytes of KV per block decide the number of blocks unless it is set. Throws
-    /// <see cref="ArgumentException"/> when the memory does not hold a single block.
+    /// <see cref="ArgumentException"/> when the memory, 1 GiB where it is null, does not hold a single block.
     /// </summary>
     public SchedulerOptions ForModel(int modelContextLength, IReadOnlyList<int> endTokenIds, long bytesPerBlock, int maxTokensPerStep)
     {
         Validate();
-        long blocks = KvBlocks ?? Math.Min(int.MaxValue / BlockSize, KvMemoryBytes / bytesPerBlock);
-        if (blocks < 1)
-            throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {KvMemoryBytes} does not.");
+        long memory = KvMemoryBytes ?? HostKvMemoryBytes, blocks = KvBlocks ?? Math.Min(int.MaxValue / BlockSize, memory / bytesPerBlock);
+        if (blocks < 1) throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {memory} does not.");
 
         return new SchedulerOptions
         {
@@ -78,6 +95,41 @@ public sealed record EngineOptions
             Order = Order,
             Decodes = Decodes,
         };
+    }
+
+    /// <summary>
+    /// These options with what null leaves to the device and to the model filled in. Throws <see cref="ArgumentException"/> when an option is out of
+    /// range or the device does not compute in the type asked for.
+    /// </summary>
+    public EngineOptions For(Device device, ModelConfig config, Checkpoint checkpoint)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        Validate();
+        DType type = ComputeType ?? PreferredType(device, checkpoint);
+        if (!device.ComputeTypes.Contains(type))
+            throw new ArgumentException($"EngineOptions.ComputeType must be {string.Join(" or ", device.ComputeTypes)} on {device.Name}, not {type}.");
+        DType kvType = KvType ?? type;
+        if (kvType != type && !device.IsCpu)
+            throw new ArgumentException($"EngineOptions.KvType must be the type of the activations, {type}, on {device.Name}, not {kvType}.");
+
+        EngineOptions typed = this with { ComputeType = type, KvType = kvType };
+        return KvMemoryBytes is null && !device.IsCpu ? typed with { KvMemoryBytes = ShareOfFree(typed, device, config, checkpoint) } : typed;
+    }
+
+    /// <summary>A block at least: what does not fit is said when all of it is known.</summary>
+    private static long ShareOfFree(EngineOptions typed, Device device, ModelConfig config, Checkpoint checkpoint)
+    {
+        EngineMemory rest = EngineMemory.Of(config, checkpoint.BytesAs(typed.ComputeType!.Value), typed with { KvBlocks = 1 });
+        long share = (device.AvailableBytes - rest.Weights - rest.Intermediate) / 100 * KvPercentOfFree;
+        long most = int.MaxValue / new KvFormat(typed.BlockSize, config.KvHeads, config.HeadDim, DType.F32).RowsPerBlock * rest.BytesPerBlock;
+        return Math.Clamp(share, rest.BytesPerBlock, Math.Max(most, rest.BytesPerBlock));
+    }
+
+    private static DType PreferredType(Device device, Checkpoint checkpoint)
+    {
+        if (device.ComputeTypes.Contains(DType.F32)) return DType.F32;
+        return device.ComputeTypes.Contains(checkpoint.MainType) ? checkpoint.MainType : device.ComputeTypes[0];
     }
 
     private static void Require(long value, string option)

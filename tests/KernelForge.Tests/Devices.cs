@@ -1,18 +1,44 @@
 namespace KernelForge.Tests;
 
-/// <summary>The devices every operator test runs on. The CPU is a subject once per instruction set that this machine has.</summary>
+/// <summary>
+/// The devices every operator test runs on, by name: the CPU once per instruction set that this machine has, the two emulated GPUs, and a real one. A
+/// test that takes a name is a <see cref="DeviceTheoryAttribute"/>: where the device is missing it is skipped, and counted as skipped.
+/// </summary>
 public static class Devices
 {
-    private static readonly Dictionary<string, CpuDeviceOptions> Subjects = Enum.GetValues<CpuInstructionSet>()
-        .Where(set => set <= CpuInstructionSets.Best)
-        .ToDictionary(set => $"cpu-{set}", set => new CpuDeviceOptions { Threads = 2, InstructionSet = set });
+    private static readonly Dictionary<string, Subject> Subjects = new()
+    {
+        ["emulated-sm80"] = Emulated(0),
+        ["emulated-sm90"] = Emulated(1),
+        ["cuda"] = new Subject(() => Device.OpenCuda(), WhyNoCuda, "KF_REQUIRE_CUDA", [DType.F16, DType.BF16]),
+    };
 
-    private static readonly Dictionary<string, Lazy<Device>> Opened = Subjects
-        .ToDictionary(subject => subject.Key, subject => new Lazy<Device>(() => Device.OpenCpu(subject.Value)));
+    static Devices()
+    {
+        foreach (CpuInstructionSet set in Enum.GetValues<CpuInstructionSet>().Where(set => set <= CpuInstructionSets.Best))
+        {
+            var options = new CpuDeviceOptions { Threads = 2, InstructionSet = set };
+            Subjects.Add($"cpu-{set}", new Subject(() => Device.OpenCpu(options), () => null, null, Numbers.FloatTypes));
+        }
 
-    public static string[] Names => [.. Opened.Keys];
+        CpuNames = [.. Subjects.Keys.Where(name => name.StartsWith("cpu-", StringComparison.Ordinal))];
+        CudaNames = [.. Subjects.Keys.Except(CpuNames)];
+    }
+
+    /// <summary>From the slowest instruction set to the fastest.</summary>
+    public static string[] CpuNames { get; }
+
+    /// <summary>Devices that run the CUDA kernels. Those that are missing have a name too.</summary>
+    public static string[] CudaNames { get; }
+
+    public static string[] Names => [.. CpuNames, .. CudaNames];
 
     public static TheoryData<string> All => [.. Names];
+
+    /// <summary>The CPU devices, for what the others do not promise.</summary>
+    public static TheoryData<string> AllCpus => [.. CpuNames];
+
+    public static TheoryData<string> AllCuda => [.. CudaNames];
 
     /// <summary>CPU devices that must agree bit for bit: 1, 2 and 3 threads, every instruction set of this machine.</summary>
     public static IEnumerable<CpuDeviceOptions> CpuVariants =>
@@ -21,9 +47,43 @@ public static class Devices
         where set <= CpuInstructionSets.Best
         select new CpuDeviceOptions { Threads = threads, InstructionSet = set };
 
-    /// <summary>A device that tests share.</summary>
-    public static Device Open(string name) => Opened[name].Value;
+    /// <summary>A device of one's own, to be disposed. Most test classes share theirs: <see cref="OpenDevices"/>.</summary>
+    public static Device OpenAlone(string name) => Subjects[name].Open();
 
-    /// <summary>A device for one test, which disposes it: no call waits for another test's, which would allocate.</summary>
-    public static Device OpenAlone(string name) => Device.OpenCpu(Subjects[name]);
+    /// <summary>What its operators compute with. A CUDA operator takes one of the two for all of its matrices, the CPU any mixture.</summary>
+    public static DType[] FloatTypes(string name) => Subjects[name].FloatTypes;
+
+    /// <summary>Whether the CPU's rules for mixed types and bad indices do not apply.</summary>
+    public static bool IsCuda(string name) => CudaNames.Contains(name);
+
+    /// <summary>Why tests on this device cannot run here; null when they can, or when they must.</summary>
+    public static string? SkipReason(string name) => Subjects.TryGetValue(name, out Subject? subject) ? subject.SkipReason : null;
+
+    private static Subject Emulated(int ordinal) =>
+        new(() => Emulator.Open(ordinal), Emulator.WhyMissing, "KF_REQUIRE_EMULATOR", [DType.F16, DType.BF16]);
+
+    private static string? WhyNoCuda()
+    {
+        try
+        {
+            Device.OpenCuda().Dispose();
+            return null;
+        }
+        catch (CudaUnavailableException missing)
+        {
+            return missing.Message;
+        }
+    }
+
+    private sealed class Subject(Func<Device> open, Func<string?> whyMissing, string? requiredBy, DType[] floatTypes)
+    {
+        private readonly Lazy<string?> _skipReason = new(() =>
+            requiredBy is not null && Environment.GetEnvironmentVariable(requiredBy) == "1" ? null : whyMissing());
+
+        public DType[] FloatTypes => floatTypes;
+
+        public string? SkipReason => _skipReason.Value;
+
+        public Device Open() => open();
+    }
 }

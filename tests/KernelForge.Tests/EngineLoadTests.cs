@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace KernelForge.Tests;
 
 public class EngineLoadTests
@@ -58,7 +56,7 @@ public class EngineLoadTests
 
         string message = Assert.Throws<InsufficientMemoryException>(() => Engine.Load(tiny.Folder, new EngineOptions { KvMemoryBytes = 1L << 42 })).Message;
 
-        Assert.Matches("weights .*, KV cache .* GiB and intermediate results .* need .*, there are ", message);
+        Assert.Matches("weights .*, KV cache .* GiB and intermediate results .* need .*, there are .* on CPU", message);
     }
 
     [Theory]
@@ -68,13 +66,73 @@ public class EngineLoadTests
     {
         using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
         tiny.WriteTokenizer();
-        using var device = new SmallDevice(bytes);
+        using var device = new MemoryDevice(bytes);
 
         string message = Assert.Throws<InsufficientMemoryException>(
             () => Engine.Load(tiny.Folder, new EngineOptions { KvBlocks = 2, ContextLength = 64 }, device)).Message;
 
         Assert.Matches("weights .*, KV cache .* and intermediate results .* need ", message);
         Assert.Equal(0, device.AllocatedBytes);
+    }
+
+    [Theory]
+    [InlineData(DType.BF16, DType.BF16)]
+    [InlineData(DType.F16, DType.F16)]
+    [InlineData(DType.F32, DType.F16)]
+    public void Load_DeviceWithItsOwnMemory_TakesTheWeightsTypeAndAShareOfWhatIsFree(DType stored, DType expected)
+    {
+        using TinyModel tiny = TinyModel.Create("llama", stored);
+        tiny.WriteTokenizer();
+        using var gpu = new MemoryDevice(4 << 20, isCpu: false);
+        List<double> shares = [];
+
+        using Engine engine = Engine.Load(tiny.Folder, new EngineOptions { ContextLength = 64, MaxSequences = 8 }, gpu, new Listener(shares.Add));
+
+        EngineMemory memory = engine.Memory!.Value;
+        Assert.Equal((expected, expected), (engine.Options!.ComputeType, engine.Options.KvType));
+        Assert.InRange(memory.KvCache, (long)(0.85 * (4 << 20) - 0.85 * (memory.Weights + memory.Intermediate)) - 2 * memory.BytesPerBlock, (long)(0.85 * (4 << 20)));
+        Assert.InRange(memory.Total - gpu.AllocatedBytes, 0, 1000);
+        Assert.Equal(shares.Order(), shares);
+        Assert.Equal(1, shares[^1]);
+    }
+
+    [Fact]
+    public void Load_Cancelled_GivesTheMemoryBack()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using var gpu = new MemoryDevice(4 << 20, isCpu: false);
+        using var stop = new CancellationTokenSource();
+        var half = new Listener(share => { if (share > 0.5) stop.Cancel(); });
+
+        Assert.Throws<OperationCanceledException>(() => Engine.Load(tiny.Folder, new EngineOptions { ContextLength = 64, MaxSequences = 8 }, gpu, half, stop.Token));
+
+        Assert.Equal(0, gpu.AllocatedBytes);
+    }
+
+    [Fact]
+    public void Load_MoreThanTheDeviceHas_SaysSoBeforeAnythingIsUploaded()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using var gpu = new MemoryDevice(200_000, isCpu: false);
+
+        string message = Assert.Throws<InsufficientMemoryException>(() => Engine.Load(
+            tiny.Folder, new EngineOptions { ContextLength = 64 }, gpu, new Listener(_ => Assert.Fail("weights were uploaded")))).Message;
+
+        Assert.Contains("there are 0.2 MiB on a device with 200000 bytes", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_TypeTheDeviceDoesNotTake_SaysWhichItTakes()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        using var gpu = new MemoryDevice(4 << 20, isCpu: false);
+        string Refused(EngineOptions options) => Assert.Throws<ArgumentException>(() => Engine.Load(tiny.Folder, options, gpu)).Message;
+
+        Assert.Equal("EngineOptions.ComputeType must be F16 or BF16 on a device with 4194304 bytes, not F32.", Refused(new() { ComputeType = DType.F32 }));
+        Assert.Equal("EngineOptions.KvType must be the type of the activations, BF16, on a device with 4194304 bytes, not F16.", Refused(new() { KvType = DType.F16 }));
     }
 
     [Fact]
@@ -112,30 +170,8 @@ public class EngineLoadTests
         Assert.InRange(difference, double.Epsilon, 64 * Close.UnitRoundoff(type) * largest);
     }
 
-    /// <summary>A CPU with so many bytes for buffers. It computes nothing.</summary>
-    private sealed class SmallDevice(long capacity) : Device
+    private sealed class Listener(Action<double> report) : IProgress<double>
     {
-        public override string Name => $"CPU with {capacity} bytes";
-
-        public override bool IsCpu => true;
-
-        public override Operators Operators => Cpu.Operators;
-
-        public override void Synchronize()
-        {
-        }
-
-        protected override void Dispose(bool disposing)
-        {
-        }
-
-        protected override nint AllocateCore(long bytes) =>
-            Marshal.AllocHGlobal(AllocatedBytes + bytes <= capacity ? (nint)bytes : nint.MaxValue); // what no machine has
-
-        protected override void FreeCore(nint address) => Marshal.FreeHGlobal(address);
-
-        protected internal override void CopyToDevice(ReadOnlySpan<byte> source, nint destination) => Marshal.Copy(source.ToArray(), 0, destination, source.Length);
-
-        protected internal override void CopyToHost(nint source, Span<byte> destination) => throw new NotSupportedException();
+        public void Report(double value) => report(value);
     }
 }

@@ -1,23 +1,24 @@
-using System.Runtime.InteropServices;
-
 namespace KernelForge.Tests;
 
 /// <summary>
 /// A matrix in the middle of a buffer whose other bytes, in front, behind and between the rows, are NaN in every float type. Reading them shows in the result,
-/// writing them in <see cref="AssertUntouchedAround"/>. Elements that were not set are NaN too.
+/// writing them in <see cref="AssertUntouchedAround"/>. Elements that were not set are NaN too. Works by copies, so on any device.
 /// </summary>
 public sealed class GuardedMatrix : IDisposable
 {
     private const int GuardBytes = 128;
-    private const sbyte Guard = -1;
+    private const byte Guard = 0xFF;
 
     private readonly DeviceBuffer _buffer;
 
     public GuardedMatrix(Device device, DType type, int rows, int columns, int gap = 0)
     {
-        _buffer = device.Allocate(DType.I8, 2 * GuardBytes + (long)rows * (columns + gap) * type.Size());
-        Bytes.Fill(Guard);
+        long length = 2 * GuardBytes + (long)rows * (columns + gap) * type.Size();
+        _buffer = device.Allocate(DType.I8, length);
         Matrix = new DeviceMatrix(_buffer, GuardBytes, rows, columns, columns + gap, type);
+        var bytes = new byte[length];
+        bytes.AsSpan().Fill(Guard);
+        Memory.CopyFrom(bytes);
     }
 
     public GuardedMatrix(Device device, DType type, int rows, int columns, ReadOnlySpan<float> values, int gap = 0)
@@ -25,59 +26,43 @@ public sealed class GuardedMatrix : IDisposable
 
     public DeviceMatrix Matrix { get; }
 
-    private Span<sbyte> Bytes => _buffer.AsSpan<sbyte>().OnCpu;
+    private DeviceSpan<byte> Memory => new(_buffer, 0, checked((int)_buffer.Length));
+
+    private int RowBytes => Matrix.Columns * Matrix.DType.Size();
+
+    private int StrideBytes => Matrix.RowStride * Matrix.DType.Size();
 
     public static implicit operator DeviceMatrix(GuardedMatrix matrix) => matrix.Matrix;
 
     /// <summary>Rounds to the element type and stores, row after row.</summary>
     public void Set(ReadOnlySpan<float> values)
     {
-        for (int row = 0; row < Matrix.Rows; row++)
-            for (int column = 0; column < Matrix.Columns; column++)
-                Write(row, column, values[row * Matrix.Columns + column]);
+        byte[] all = Memory.ToArray(), elements = Numbers.ToBytes(values, Matrix.DType);
+        for (int row = 0; row < Matrix.Rows; row++) elements.AsSpan(row * RowBytes, RowBytes).CopyTo(all.AsSpan(GuardBytes + row * StrideBytes));
+        Memory.CopyFrom(all);
     }
 
     /// <summary>The elements, widened exactly, row after row.</summary>
     public float[] Get()
     {
-        var values = new float[Matrix.Rows * Matrix.Columns];
-        for (int i = 0; i < values.Length; i++) values[i] = Read(i / Matrix.Columns, i % Matrix.Columns);
-        return values;
+        byte[] all = Memory.ToArray(), elements = new byte[Matrix.Rows * RowBytes];
+        for (int row = 0; row < Matrix.Rows; row++) all.AsSpan(GuardBytes + row * StrideBytes, RowBytes).CopyTo(elements.AsSpan(row * RowBytes));
+        return Numbers.FromBytes(elements, Matrix.DType);
     }
 
     /// <summary>One row of <see cref="Get"/>.</summary>
-    public float[] GetRow(int row) => [.. Enumerable.Range(0, Matrix.Columns).Select(column => Read(row, column))];
+    public float[] GetRow(int row) => Get()[(row * Matrix.Columns)..((row + 1) * Matrix.Columns)];
 
     public void AssertUntouchedAround()
     {
-        int rowBytes = Matrix.Columns * Matrix.DType.Size(), strideBytes = Matrix.RowStride * Matrix.DType.Size();
-        Span<sbyte> bytes = Bytes;
-        for (int i = 0; i < bytes.Length; i++)
+        byte[] all = Memory.ToArray();
+        for (int i = 0; i < all.Length; i++)
         {
             int inside = i - GuardBytes;
-            bool isElement = inside >= 0 && inside < Matrix.Rows * strideBytes && inside % strideBytes < rowBytes;
-            if (!isElement && bytes[i] != Guard) Assert.Fail($"byte {inside} relative to {Matrix} with row stride {Matrix.RowStride} was written");
+            bool isElement = inside >= 0 && inside < Matrix.Rows * StrideBytes && inside % StrideBytes < RowBytes;
+            if (!isElement && all[i] != Guard) Assert.Fail($"byte {inside} relative to {Matrix} with row stride {Matrix.RowStride} was written");
         }
     }
 
     public void Dispose() => _buffer.Dispose();
-
-    private Span<sbyte> Element(int row, int column) =>
-        Bytes[(GuardBytes + (row * Matrix.RowStride + column) * Matrix.DType.Size())..];
-
-    private void Write(int row, int column, float value)
-    {
-        Span<byte> element = MemoryMarshal.AsBytes(Element(row, column));
-        if (Matrix.DType == DType.F32) MemoryMarshal.Write(element, value);
-        else if (Matrix.DType == DType.F16) MemoryMarshal.Write(element, (Half)value);
-        else MemoryMarshal.Write(element, (BFloat16)value);
-    }
-
-    private float Read(int row, int column)
-    {
-        ReadOnlySpan<byte> element = MemoryMarshal.AsBytes(Element(row, column));
-        return Matrix.DType == DType.F32 ? MemoryMarshal.Read<float>(element)
-            : Matrix.DType == DType.F16 ? (float)MemoryMarshal.Read<Half>(element)
-            : MemoryMarshal.Read<BFloat16>(element);
-    }
 }

@@ -22,6 +22,7 @@ public sealed class PagedSequences : IDisposable
     private readonly int[][] _tables;
     private readonly GuardedMatrix _memory;
     private readonly KvLayer _layer;
+    private readonly Lazy<float[]> _values;
 
     /// <param name="device">Subject.</param>
     /// <param name="format">Of the cache.</param>
@@ -41,6 +42,7 @@ public sealed class PagedSequences : IDisposable
         _memory = new GuardedMatrix(device, format.DType, blocks * format.RowsPerBlock, format.HeadDim);
         _layer = new KvLayer(_memory, format);
         for (int s = 0; s < sequences.Length; s++) Append(s);
+        _values = new Lazy<float[]>(_memory.Get);
     }
 
     /// <summary>Attention of the query tokens first .. first + count - 1 of some sequences, in one call. Returns the output rows of each.</summary>
@@ -66,10 +68,10 @@ public sealed class PagedSequences : IDisposable
     public float Scale => 1 / MathF.Sqrt(_format.HeadDim);
 
     /// <summary>A sequence's key of a head at a position, as the cache holds it.</summary>
-    public float[] Key(int sequence, int head, int position) => _memory.GetRow(_layer.KeyRow(Block(sequence, position), head) + position % _format.BlockSize);
+    public float[] Key(int sequence, int head, int position) => CacheRow(_layer.KeyRow(Block(sequence, position), head) + position % _format.BlockSize);
 
     /// <summary>A sequence's value of a head at a position, as the cache holds it.</summary>
-    public float[] Value(int sequence, int head, int position) => _memory.GetRow(_layer.ValueRow(Block(sequence, position), head) + position % _format.BlockSize);
+    public float[] Value(int sequence, int head, int position) => CacheRow(_layer.ValueRow(Block(sequence, position), head) + position % _format.BlockSize);
 
     public void Dispose() => _memory.Dispose();
 
@@ -80,13 +82,15 @@ public sealed class PagedSequences : IDisposable
         return offsets;
     }
 
+    private float[] CacheRow(int row) => _values.Value[(row * _format.HeadDim)..((row + 1) * _format.HeadDim)];
+
     private int Block(int sequence, int position) => _tables[sequence][position / _format.BlockSize];
 
     private void Append(int s)
     {
         int columns = _format.KvHeads * _format.HeadDim, length = _sequences[s].Length;
-        using var keys = new GuardedMatrix(_device, DType.F32, length, columns, _sequences[s].Keys);
-        using var values = new GuardedMatrix(_device, DType.F32, length, columns, _sequences[s].Values);
+        using var keys = new GuardedMatrix(_device, _format.DType, length, columns, _sequences[s].Keys);
+        using var values = new GuardedMatrix(_device, _format.DType, length, columns, _sequences[s].Values);
         int[] slots = [.. Enumerable.Range(0, length).Select(p => Block(s, p) * _format.BlockSize + p % _format.BlockSize)];
         using DeviceBuffer slotBuffer = _device.Upload<int>(slots);
         _device.Operators.AppendKv(keys, values, slotBuffer.AsSpan<int>(), _layer);

@@ -10,6 +10,7 @@ internal static class OptionNames
         (nameof(EngineOptions.TokenBudget), "--token-budget"), (nameof(EngineOptions.MaxSequences), "--max-sequences"),
         (nameof(EngineOptions.KvMemoryBytes), "--kv-memory"), (nameof(EngineOptions.BlockSize), "--block-size"),
         (nameof(EngineOptions.ContextLength), "--max-context"), (nameof(EngineOptions.KvType), "--kv-type"),
+        (nameof(EngineOptions.ComputeType), "--compute-type"),
     ];
 
     /// <summary>What to tell the user about sizes that the engine refuses.</summary>

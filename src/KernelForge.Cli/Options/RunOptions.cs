@@ -7,7 +7,6 @@ internal sealed record RunOptions
 {
     public const string Standard = "-";
 
-
     public required string Model { get; init; }
 
     public required string Input { get; init; }
@@ -30,6 +29,9 @@ internal sealed record RunOptions
     /// <summary>What a line does not say.</summary>
     public SamplingOptions Defaults { get; init; } = SamplingOptions.Default;
 
+    public DeviceChoice Device { get; init; }
+
+    /// <summary>Of the CPU; 0 for one per core.</summary>
     public int Threads { get; init; }
 
     /// <summary>Sizes of the engine.</summary>
@@ -54,15 +56,16 @@ internal sealed record RunOptions
             new Option("--stop", "TEXT", "end an answer before this text; may be repeated"),
             new Option("--ignore-eos", null, "go on after the model's end token"),
             new Option("--raw", null, "put no special tokens, such as begin-of-sequence, around prompts")),
-        new OptionGroup("Model",
-            new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "f32"),
+        new OptionGroup("Device and model",
+            new Option("--device", "NAME", "cpu, cuda, cuda:N, or auto: CUDA where there is one", "auto"),
+            new Option("--compute-type", "TYPE", "type of results: f32, bf16 or f16", "f32; on CUDA 16 bits as the weights"),
+            new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "the compute type"),
             new Option("--max-context", "N", "most tokens of prompt and answer together", "the model's limit")),
         new OptionGroup("Speed and memory; these change no token of any answer",
-            new Option("--device", "NAME", "where to compute: cpu", "cpu"),
-            new Option("--threads", "N", "threads that compute", "one for each core"),
+            new Option("--threads", "N", "threads that compute on the CPU", "one for each core"),
             new Option("--token-budget", "N", "most tokens that are computed in a step", "512"),
             new Option("--max-sequences", "N", "most answers that grow at the same time", "256"),
-            new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "1G"),
+            new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "1G; on CUDA 85 % of the free"),
             new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
             new Option("--no-prefix-cache", null, "compute every prompt in full, shared prefixes too")),
         new OptionGroup("Display",
@@ -71,7 +74,6 @@ internal sealed record RunOptions
     public static RunOptions Parse(ReadOnlySpan<string> arguments)
     {
         ParsedOptions parsed = Table.Parse(arguments);
-        parsed.Choice("--device", ("cpu", 0));
         var options = new RunOptions
         {
             Model = parsed.Required("--model"),
@@ -84,6 +86,7 @@ internal sealed record RunOptions
             Quiet = parsed.Has("--quiet"),
             Raw = parsed.Has("--raw"),
             Defaults = SamplingOf(parsed),
+            Device = DeviceChoice.Of(parsed),
             Threads = parsed.Whole("--threads", 1, CpuDeviceOptions.MaxThreads) ?? 0,
             Engine = EngineOf(parsed),
         };
@@ -98,15 +101,16 @@ internal sealed record RunOptions
         {
             TokenBudget = parsed.Whole("--token-budget", 1) ?? standard.TokenBudget,
             MaxSequences = parsed.Whole("--max-sequences", 1) ?? standard.MaxSequences,
-            KvMemoryBytes = parsed.Size("--kv-memory") ?? standard.KvMemoryBytes,
+            KvMemoryBytes = parsed.Size("--kv-memory"),
             BlockSize = parsed.Whole("--block-size", 1) ?? standard.BlockSize,
-            KvType = KvTypeOf(parsed) ?? standard.KvType,
+            ComputeType = TypeOf(parsed, "--compute-type"),
+            KvType = TypeOf(parsed, "--kv-type"),
             ContextLength = parsed.Whole("--max-context", 2),
             PrefixCache = !parsed.Has("--no-prefix-cache"),
         };
     }
 
-    internal static DType? KvTypeOf(ParsedOptions parsed) => parsed.Choice("--kv-type", ("f32", DType.F32), ("bf16", DType.BF16), ("f16", DType.F16));
+    internal static DType? TypeOf(ParsedOptions parsed, string name) => parsed.Choice(name, ("f32", DType.F32), ("bf16", DType.BF16), ("f16", DType.F16));
 
     private static SamplingOptions SamplingOf(ParsedOptions parsed)
     {

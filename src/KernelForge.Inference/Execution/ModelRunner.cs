@@ -20,7 +20,7 @@ public sealed class ModelRunner : IStepRunner, IDisposable
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(cache);
         (_model, _cache) = (model, cache);
-        _arena = new Arena(model.Device, ArenaBytes(model.Config, model.MaxContext, cache.Format.BlockSize, maxTokens, maxRows));
+        _arena = new Arena(model.Device, ArenaBytes(model.Config, model.ComputeType, model.MaxContext, cache.Format.BlockSize, maxTokens, maxRows));
         _sampler = new TokenSampler(model.Config);
     }
 
@@ -31,11 +31,11 @@ public sealed class ModelRunner : IStepRunner, IDisposable
     internal DeviceMatrix LastLogits { get; private set; }
 
     /// <summary>Bytes of intermediate results for steps of that size.</summary>
-    internal static long ArenaBytes(ModelConfig config, int maxContext, int blockSize, int maxTokens, int maxRows)
+    internal static long ArenaBytes(ModelConfig config, DType computeType, int maxContext, int blockSize, int maxTokens, int maxRows)
     {
         int rows = Math.Min(maxRows, maxTokens); // a row has one token or more
         int blocks = checked(rows * (int)(((long)maxContext + blockSize - 1) / blockSize));
-        return BatchBuilder.ArenaBytes(maxTokens, rows, blocks) + Transformer.ArenaBytes(config, maxTokens, rows) + TokenSampler.ArenaBytes(rows);
+        return BatchBuilder.ArenaBytes(maxTokens, rows, blocks) + Transformer.ArenaBytes(config, computeType, maxTokens, rows) + TokenSampler.ArenaBytes(rows);
     }
 
     /// <inheritdoc/>

@@ -47,26 +47,36 @@ public sealed class Checkpoint : IDisposable
         .GroupBy(tensor => tensor.Type)
         .ToDictionary(group => group.Key, group => group.Sum(tensor => tensor.Shape.Aggregate(1L, (product, dimension) => product * dimension)));
 
-    /// <summary>A tensor as device memory; on a CPU device the mapped file itself, valid until the checkpoint is disposed.</summary>
-    /// <param name="device">Where to.</param>
+    /// <summary>The type that most weights are stored in; F32 when that is none of F32, F16 and BF16.</summary>
+    public DType MainType => WeightsByType().OrderByDescending(type => type.Value).FirstOrDefault().Key switch { "F16" => DType.F16, "BF16" => DType.BF16, _ => DType.F32 };
+
+    /// <summary>Bytes of all tensors as weights for activations of a type: F32 leaves them as they are stored, F16 and BF16 make them so.</summary>
+    public long BytesAs(DType computeType) =>
+        computeType == DType.F32 ? SizeInBytes : WeightsByType().Values.Sum() * computeType.Size();
+
+    /// <summary>A tensor as memory of a CPU device: the mapped file itself, valid until the checkpoint is disposed.</summary>
+    /// <param name="device">A CPU device.</param>
     /// <param name="name">Tensor name.</param>
     /// <param name="rows">Rows it must have; 1 for a vector.</param>
     /// <param name="columns">Columns it must have.</param>
     /// <exception cref="ModelFormatException">There is no such tensor, or it has another shape or an unsupported type.</exception>
-    public DeviceMatrix Load(Device device, string name, int rows, int columns)
+    public DeviceMatrix Load(Device device, string name, int rows, int columns) => Find(name, rows, columns).Map(device).AsMatrix(rows, columns);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SafetensorsFile file in _files) file.Dispose();
+    }
+
+    /// <summary>A tensor of that shape; 1 row for a vector. Throws <see cref="ModelFormatException"/> as <see cref="Load"/> does.</summary>
+    internal CheckpointTensor Find(string name, int rows, int columns)
     {
         if (!_fileOf.TryGetValue(name, out SafetensorsFile? file)) throw new ModelFormatException($"{Folder}: tensor {name} is missing from the weights.");
         SafetensorsEntry tensor = file.Tensors[name];
         bool fits = tensor.Shape.SequenceEqual([rows, columns]) || (rows == 1 && tensor.Shape.SequenceEqual([columns]));
         if (!fits)
             throw new ModelFormatException($"{file.Path}: tensor {name} is [{string.Join(", ", tensor.Shape)}], config.json asks for [{rows}, {columns}].");
-        return file.Load(device, tensor).AsMatrix(rows, columns);
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        foreach (SafetensorsFile file in _files) file.Dispose();
+        return new CheckpointTensor(file, tensor);
     }
 
     private void OpenShards(string index)

@@ -43,26 +43,31 @@ public sealed class SafetensorsFile : IDisposable
     /// <summary>The tensors by name.</summary>
     public IReadOnlyDictionary<string, SafetensorsEntry> Tensors => _tensors;
 
-    /// <summary>
-    /// The tensor as device memory. On a CPU device that is the mapped file itself, valid until this file is disposed; elsewhere it is a copy.
-    /// </summary>
+    /// <summary>The tensor as memory of a CPU device: the mapped file itself, valid until this file is disposed.</summary>
     /// <exception cref="ModelFormatException">The element type is none of F32, F16, BF16.</exception>
+    /// <exception cref="ArgumentException">The device has memory of its own.</exception>
     public DeviceBuffer Load(Device device, SafetensorsEntry tensor)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(tensor);
-        DType dtype = tensor.Type switch
-        {
-            "F32" => DType.F32,
-            "F16" => DType.F16,
-            "BF16" => DType.BF16,
-            _ => throw new ModelFormatException($"{Path}: tensor {tensor.Name} is {tensor.Type}; supported are F32, F16 and BF16."),
-        };
+        DType dtype = TypeOf(tensor);
         return _file.AsBuffer(device, tensor.Offset, dtype, tensor.Length / dtype.Size());
     }
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
+
+    /// <summary>Element type of a tensor; throws <see cref="ModelFormatException"/> when it is none of F32, F16, BF16.</summary>
+    internal DType TypeOf(SafetensorsEntry tensor) => tensor.Type switch
+    {
+        "F32" => DType.F32,
+        "F16" => DType.F16,
+        "BF16" => DType.BF16,
+        _ => throw new ModelFormatException($"{Path}: tensor {tensor.Name} is {tensor.Type}; supported are F32, F16 and BF16."),
+    };
+
+    /// <summary>Bytes start .. start + length - 1 of a tensor.</summary>
+    internal ReadOnlySpan<byte> Bytes(SafetensorsEntry tensor, long start, int length) => _file.Bytes(tensor.Offset + start, length);
 
     private void ReadHeader()
     {

@@ -9,17 +9,17 @@ internal sealed class AttentionLayer
     private readonly Linear _query, _key, _value, _output;
     private readonly DeviceMatrix _queryNorm, _keyNorm;
 
-    public AttentionLayer(Device device, Checkpoint checkpoint, ModelConfig config, string name)
+    public AttentionLayer(ModelWeights weights, ModelConfig config, string name)
     {
         _config = config;
         int queryColumns = config.QueryHeads * config.HeadDim, kvColumns = config.KvHeads * config.HeadDim;
-        _query = Linear.Load(device, checkpoint, name + ".q_proj", queryColumns, config.HiddenSize, config.QkvBias);
-        _key = Linear.Load(device, checkpoint, name + ".k_proj", kvColumns, config.HiddenSize, config.QkvBias);
-        _value = Linear.Load(device, checkpoint, name + ".v_proj", kvColumns, config.HiddenSize, config.QkvBias);
-        _output = Linear.Load(device, checkpoint, name + ".o_proj", config.HiddenSize, queryColumns, config.OutputBias);
+        _query = Linear.Load(weights, name + ".q_proj", queryColumns, config.HiddenSize, config.QkvBias);
+        _key = Linear.Load(weights, name + ".k_proj", kvColumns, config.HiddenSize, config.QkvBias);
+        _value = Linear.Load(weights, name + ".v_proj", kvColumns, config.HiddenSize, config.QkvBias);
+        _output = Linear.Load(weights, name + ".o_proj", config.HiddenSize, queryColumns, config.OutputBias);
         if (!config.QkNorm) return;
-        _queryNorm = checkpoint.Load(device, name + ".q_norm.weight", 1, config.HeadDim);
-        _keyNorm = checkpoint.Load(device, name + ".k_norm.weight", 1, config.HeadDim);
+        _queryNorm = weights.Load(name + ".q_norm.weight", 1, config.HeadDim);
+        _keyNorm = weights.Load(name + ".k_norm.weight", 1, config.HeadDim);
     }
 
     /// <summary>Attends from <paramref name="x"/> and leaves the layer's output in it.</summary>

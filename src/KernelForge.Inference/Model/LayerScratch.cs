@@ -5,17 +5,17 @@ internal readonly record struct LayerScratch(
     DeviceMatrix Residual, DeviceMatrix X, DeviceMatrix Queries, DeviceMatrix Keys, DeviceMatrix Values, DeviceMatrix Attended,
     DeviceMatrix Gate, DeviceMatrix Up)
 {
-    public static LayerScratch Take(Arena arena, ModelConfig config, int tokens)
+    public static LayerScratch Take(Arena arena, ModelConfig config, DType type, int tokens)
     {
-        DeviceMatrix Matrix(int columns) => arena.Matrix(DType.F32, tokens, columns);
+        DeviceMatrix Matrix(int columns) => arena.Matrix(type, tokens, columns);
         (int hidden, int queries, int kv, int mlp) = Columns(config);
         return new(Matrix(hidden), Matrix(hidden), Matrix(queries), Matrix(kv), Matrix(kv), Matrix(queries), Matrix(mlp), Matrix(mlp));
     }
 
     /// <summary>Bytes that <see cref="Take"/> takes.</summary>
-    public static long Bytes(ModelConfig config, int tokens)
+    public static long Bytes(ModelConfig config, DType type, int tokens)
     {
-        long Size(int columns) => 2 * Arena.Rounded((long)tokens * columns * sizeof(float)); // every width is there twice
+        long Size(int columns) => 2 * Arena.Rounded((long)tokens * columns * type.Size()); // every width is there twice
         (int hidden, int queries, int kv, int mlp) = Columns(config);
         return Size(hidden) + Size(queries) + Size(kv) + Size(mlp);
     }

@@ -1,26 +1,28 @@
 namespace KernelForge.Inference;
 
 /// <summary>
-/// A dense decoder of the Llama family: Llama, Mistral, Qwen2, Qwen3. Weights stay in the type they are stored in; on the CPU they are the mapped file itself.
+/// A dense decoder of the Llama family: Llama, Mistral, Qwen2, Qwen3. Activations have one type (<see cref="ComputeType"/>). With F32 weights stay in the type
+/// they are stored in, on the CPU as the mapped file itself; with F16 or BF16 they have that type too. Sums and logits are F32.
 /// </summary>
 public sealed class Transformer : IDisposable
 {
-    private readonly Checkpoint _checkpoint;
+    private readonly ModelWeights _weights;
     private readonly DeviceBuffer _angles;
     private readonly DeviceMatrix _embedding, _finalNorm;
     private readonly Linear _head;
     private readonly Layer[] _layers;
 
-    private Transformer(Device device, Checkpoint checkpoint, ModelConfig config, int maxContext)
+    private Transformer(Device device, ModelWeights weights, ModelConfig config, DType computeType, int maxContext)
     {
-        (Device, Config, MaxContext, _checkpoint) = (device, config, maxContext, checkpoint);
-        _embedding = checkpoint.Load(device, "model.embed_tokens.weight", config.VocabularySize, config.HiddenSize);
-        _finalNorm = checkpoint.Load(device, "model.norm.weight", 1, config.HiddenSize);
+        (Device, Config, ComputeType, MaxContext, _weights) = (device, config, computeType, maxContext, weights);
+        _embedding = weights.Load("model.embed_tokens.weight", config.VocabularySize, config.HiddenSize);
+        _finalNorm = weights.Load("model.norm.weight", 1, config.HiddenSize);
         _head = config.TiedEmbeddings
             ? new Linear(_embedding, default)
-            : Linear.Load(device, checkpoint, "lm_head", config.VocabularySize, config.HiddenSize, hasBias: false);
+            : Linear.Load(weights, "lm_head", config.VocabularySize, config.HiddenSize, hasBias: false);
         _layers = new Layer[config.Layers];
-        for (int i = 0; i < _layers.Length; i++) _layers[i] = new Layer(device, checkpoint, config, $"model.layers.{i}");
+        for (int i = 0; i < _layers.Length; i++) _layers[i] = new Layer(weights, config, $"model.layers.{i}");
+        weights.Complete();
         _angles = RopeAngles.Create(device, config, maxContext);
     }
 
@@ -33,35 +35,54 @@ public sealed class Transformer : IDisposable
     /// <summary>Most tokens of a sequence, prompt included.</summary>
     public int MaxContext { get; }
 
-    /// <summary>Bytes of the weight files' tensors.</summary>
-    public long WeightBytes => _checkpoint.SizeInBytes;
+    /// <summary>Type of the activations.</summary>
+    public DType ComputeType { get; }
 
     /// <summary>Loads the weights of a Hugging Face folder.</summary>
     /// <param name="device">Where to compute.</param>
     /// <param name="folder">With <c>config.json</c> and safetensors weights.</param>
-    /// <param name="maxContext">Most tokens of a sequence; the model's own limit where that is smaller or this is null.</param>
+    /// <param name="options">Context length and type of the activations; the rest does not matter here.</param>
     /// <exception cref="ModelFormatException">The folder cannot be used; says why.</exception>
-    public static Transformer Load(Device device, string folder, int? maxContext = null)
+    /// <exception cref="ArgumentException">The device does not compute in that type.</exception>
+    public static Transformer Load(Device device, string folder, EngineOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         ModelConfig config = ModelConfig.Load(folder);
         var checkpoint = new Checkpoint(folder);
         try
         {
-            return new Transformer(device, checkpoint, config, Math.Min(maxContext ?? config.MaxContext, config.MaxContext));
+            options = (options ?? new EngineOptions()).For(device, config, checkpoint);
         }
         catch
         {
             checkpoint.Dispose();
             throw;
         }
+        return Load(device, config, checkpoint, options);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         _angles.Dispose();
-        _checkpoint.Dispose();
+        _weights.Dispose();
+    }
+
+    /// <summary>Loads the weights of a checkpoint, which it owns from now on, under options that name the type.</summary>
+    internal static Transformer Load(
+        Device device, ModelConfig config, Checkpoint checkpoint, EngineOptions options, IProgress<double>? progress = null, CancellationToken cancellation = default)
+    {
+        DType type = options.ComputeType!.Value;
+        var weights = new ModelWeights(device, checkpoint, type, progress, cancellation);
+        try
+        {
+            return new Transformer(device, weights, config, type, Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext));
+        }
+        catch
+        {
+            weights.Dispose();
+            throw;
+        }
     }
 
     /// <summary>
@@ -73,7 +94,7 @@ public sealed class Transformer : IDisposable
     {
         Operators operators = Device.Operators;
         DeviceMatrix angles = _angles.AsMatrix(MaxContext, Config.HeadDim);
-        LayerScratch scratch = LayerScratch.Take(arena, Config, batch.TokenIds.Length);
+        LayerScratch scratch = LayerScratch.Take(arena, Config, ComputeType, batch.TokenIds.Length);
         (DeviceMatrix residual, DeviceMatrix x) = (scratch.Residual, scratch.X);
 
         operators.Embed(batch.TokenIds, _embedding, residual);
@@ -90,16 +111,16 @@ public sealed class Transformer : IDisposable
     }
 
     /// <summary>Bytes of an arena in which <see cref="Forward"/> can run that many tokens and logit rows, sampling included.</summary>
-    internal static long ArenaBytes(ModelConfig config, int tokens, int logitRows)
+    internal static long ArenaBytes(ModelConfig config, DType computeType, int tokens, int logitRows)
     {
-        long logits = (long)logitRows * config.VocabularySize * sizeof(float);
-        return LayerScratch.Bytes(config, tokens) + 2 * Arena.Rounded(logits) + 2 * Arena.Rounded((long)logitRows * config.HiddenSize * sizeof(float));
+        long logits = (long)logitRows * config.VocabularySize * sizeof(float), hidden = (long)logitRows * config.HiddenSize * computeType.Size();
+        return LayerScratch.Bytes(config, computeType, tokens) + 2 * Arena.Rounded(logits) + 2 * Arena.Rounded(hidden);
     }
 
     private DeviceMatrix Logits(Operators operators, in StepBatch batch, Arena arena, in DeviceMatrix x, in DeviceMatrix residual)
     {
         int rows = batch.LogitTokens.Length;
-        DeviceMatrix hidden = arena.Matrix(DType.F32, rows, Config.HiddenSize), last = arena.Matrix(DType.F32, rows, Config.HiddenSize);
+        DeviceMatrix hidden = arena.Matrix(ComputeType, rows, Config.HiddenSize), last = arena.Matrix(ComputeType, rows, Config.HiddenSize);
         DeviceMatrix logits = arena.Matrix(DType.F32, rows, Config.VocabularySize);
         operators.Embed(batch.LogitTokens, residual, hidden);
         operators.Embed(batch.LogitTokens, x, last);
@@ -108,14 +129,14 @@ public sealed class Transformer : IDisposable
         return logits;
     }
 
-    private sealed class Layer(Device device, Checkpoint checkpoint, ModelConfig config, string name)
+    private sealed class Layer(ModelWeights weights, ModelConfig config, string name)
     {
-        public DeviceMatrix AttentionNorm { get; } = checkpoint.Load(device, name + ".input_layernorm.weight", 1, config.HiddenSize);
+        public DeviceMatrix AttentionNorm { get; } = weights.Load(name + ".input_layernorm.weight", 1, config.HiddenSize);
 
-        public AttentionLayer Attention { get; } = new(device, checkpoint, config, name + ".self_attn");
+        public AttentionLayer Attention { get; } = new(weights, config, name + ".self_attn");
 
-        public DeviceMatrix MlpNorm { get; } = checkpoint.Load(device, name + ".post_attention_layernorm.weight", 1, config.HiddenSize);
+        public DeviceMatrix MlpNorm { get; } = weights.Load(name + ".post_attention_layernorm.weight", 1, config.HiddenSize);
 
-        public MlpLayer Mlp { get; } = new(device, checkpoint, config, name + ".mlp");
+        public MlpLayer Mlp { get; } = new(weights, config, name + ".mlp");
     }
 }

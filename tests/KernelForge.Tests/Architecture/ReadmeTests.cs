@@ -13,8 +13,8 @@ public partial class ReadmeTests
         float[,] x = { { 1, 2, 3 }, { 4, 5, 6 } };               // two rows
         float[,] weights = { { 1, 0, 0 }, { 0, 1, 0 } };         // one row of weights per output, as checkpoints store them
 
-        Device device = Device.Default;
-        using DeviceBuffer a = device.Upload<float>(x), w = device.Upload<float>(weights), y = device.Allocate(DType.F32, 2 * 2);
+        Device device = Device.Default;                          // a GPU where there is one; or Device.OpenCuda(1), Device.Cpu
+        using DeviceBuffer a = device.Upload(x, DType.F16), w = device.Upload(weights, DType.F16), y = device.Allocate(DType.F32, 2 * 2);
         device.Operators.MatMul(a.AsMatrix(2, 3), w.AsMatrix(2, 3), y.AsMatrix(2, 2));
         float[,] product = y.AsMatrix(2, 2).ToArray<float>();    // { { 1, 2 }, { 4, 5 } }
         // README end

@@ -53,11 +53,23 @@ public class CommandsTests
     {
         using var session = new KfSession();
 
-        Assert.Equal(0, session.Kf("info", "--model", session.Model, "--context", "100", "--batch", "8"));
+        Assert.Equal(0, session.Kf("info", "--model", session.Model, "--device", "cpu", "--context", "100", "--batch", "8"));
 
         Assert.Contains("LlamaForCausalLM", session.StandardOutput, StringComparison.Ordinal);
         // 2 layers, keys and values, 2 heads of 16 elements of 4 bytes: 512 bytes a token; 7 blocks of 16 tokens for each of 8 sequences.
         Assert.Contains("KV cache        448 KiB, 512 B for each token", session.StandardOutput, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Info_ComputeType_CountsIt()
+    {
+        using var session = new KfSession();
+
+        session.Kf("info", "--model", session.Model, "--device", "cpu", "--context", "100", "--batch", "8", "--compute-type", "bf16");
+
+        // Half of what F32 takes; the weights are stored in F32 and would be rounded too.
+        Assert.Contains("computing in BF16 with BF16 keys and values", session.StandardOutput, StringComparison.Ordinal);
+        Assert.Contains("KV cache        224 KiB, 256 B for each token", session.StandardOutput, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -55,7 +55,7 @@ internal sealed class KfSession : IDisposable
     }
 
     /// <summary><c>kf run</c> over the input as it is.</summary>
-    public int Rerun(params string[] options) => Kf(["run", "--model", Model, "--input", Input, "--output", Output, "--threads", "1", .. options]);
+    public int Rerun(params string[] options) => Kf(["run", "--model", Model, "--input", Input, "--output", Output, "--device", "cpu", "--threads", "1", .. options]);
 
     public int Kf(params string[] arguments) => Kf(arguments, "", CancellationToken.None);
 

@@ -37,7 +37,10 @@ public class OptionTableTests
     [InlineData("--seed must be a whole number of at least 0, not '-3'.", "--seed", "-3")]
     [InlineData("--kv-memory must be a size such as 512M or 2G, not 'much'.", "--kv-memory", "much")]
     [InlineData("--kv-type must be f32 or bf16 or f16, not 'f8'.", "--kv-type", "f8")]
-    [InlineData("--device must be cpu, not 'tpu'.", "--device", "tpu")]
+    [InlineData("--device must be cpu, cuda, cuda:N or auto, not 'tpu'.", "--device", "tpu")]
+    [InlineData("--device must be cpu, cuda, cuda:N or auto, not 'cuda:'.", "--device", "cuda:")]
+    [InlineData("--device must be cpu, cuda, cuda:N or auto, not 'cuda:-1'.", "--device", "cuda:-1")]
+    [InlineData("--compute-type must be f32 or bf16 or f16, not 'f8'.", "--compute-type", "f8")]
     [InlineData("--quiet takes no value, got 'yes'.", "--quiet=yes")]
     [InlineData("--resume and --overwrite exclude each other.", "--resume", "--overwrite")]
     [InlineData("--resume needs an output file; standard output cannot be read back.", "--output=-", "--resume")]
@@ -83,6 +86,14 @@ public class OptionTableTests
         Assert.All(help.Split('\n'), line => Assert.InRange(line.TrimEnd('\r').Length, 0, 100));
     }
 
+    [Theory]
+    [InlineData("cpu", null)]
+    [InlineData("auto", null)]
+    [InlineData("cuda", 0)]
+    [InlineData("cuda:12", 12)]
+    public void RunOptions_Device_NamesAnOrdinal(string name, int? ordinal) =>
+        Assert.Equal(ordinal, RunOptions.Parse(["--model", "m", "--input", "i", "--output", "o", "--device", name]).Device.Ordinal);
+
     [Fact]
     public void RunOptions_DefaultsInTheHelp_AreThoseOfTheEngine()
     {
@@ -95,7 +106,7 @@ public class OptionTableTests
         Assert.Contains($"computed in a step [{engine.TokenBudget}]", help, StringComparison.Ordinal);
         Assert.Contains($"at the same time [{engine.MaxSequences}]", help, StringComparison.Ordinal);
         Assert.Contains($"block of keys and values [{engine.BlockSize}]", help, StringComparison.Ordinal);
-        Assert.Contains($"as 512M or 2G [{engine.KvMemoryBytes >> 30}G]", help, StringComparison.Ordinal);
+        Assert.Contains($"as 512M or 2G [{engine.ForModel(2, [], 1 << 20, 1).BlockCount >> 10}G; on CUDA", help, StringComparison.Ordinal);
         Assert.Contains($"most tokens of an answer [{SamplingOptions.Default.MaxTokens}]", help, StringComparison.Ordinal);
     }
 

@@ -45,6 +45,37 @@ public sealed class ProgressTests : IDisposable
     }
 
     [Fact]
+    public void Load_Interactive_IsSilentForASecondThenRedrawsOneLine()
+    {
+        var progress = new LoadProgress(new Terminal(Stream.Null, Stream.Null, _error, IsInteractive: true), quiet: false, _clock);
+
+        _clock.Seconds = 0.9;
+        progress.Report(0.3);
+        _clock.Seconds = 1;
+        progress.Report(0.4);
+        _clock.Seconds = 1.05;
+        progress.Report(0.45); // too soon
+        progress.Clear();
+
+        Assert.Equal(["", "loading weights: 40%", new string(' ', 20), ""], _error.ToString().Split('\r'));
+    }
+
+    [Fact]
+    public void Load_NotInteractive_WritesALineEveryTenSeconds()
+    {
+        var progress = new LoadProgress(new Terminal(Stream.Null, Stream.Null, _error), quiet: false, _clock);
+
+        foreach (int seconds in (int[])[5, 10, 15, 20])
+        {
+            _clock.Seconds = seconds;
+            progress.Report(seconds / 25.0);
+        }
+        progress.Clear();
+
+        Assert.Equal(["loading weights: 40%", "loading weights: 80%", ""], _error.ToString().Split(Environment.NewLine));
+    }
+
+    [Fact]
     public void Show_Quiet_SaysNothing()
     {
         Progress progress = Start(interactive: true, quiet: true);

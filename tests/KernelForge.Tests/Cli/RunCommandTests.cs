@@ -43,6 +43,17 @@ public class RunCommandTests
     }
 
     [Fact]
+    public void Run_ComputeType_IsNamedAndTheDeviceToo()
+    {
+        using var session = new KfSession();
+
+        Assert.Equal(0, session.Run(Prompts(2), "--compute-type", "f16"));
+
+        Assert.Contains("device            CPU (1 threads, ", session.Error, StringComparison.Ordinal);
+        Assert.Contains("computing in F16" + Environment.NewLine, session.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Run_Raw_AddsNoSpecialTokens()
     {
         using var session = new KfSession();

@@ -1,20 +1,33 @@
+using System.Collections.Concurrent;
+
 namespace KernelForge.Tests;
 
-/// <summary>The equivalence matrix on a real model on the CPU: tokens must be equal and the logits they were chosen from too, bit for bit.</summary>
-public class ModelEquivalenceTests
+/// <summary>The equivalence matrix on a real model: tokens must be equal and the logits they were chosen from too, bit for bit, on each device.</summary>
+public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevices>
 {
+    private const int All = int.MaxValue, FewTokens = 6; // of an answer: emulation is slow
+
     private static readonly int[] Budgets = [1, 7, 256];
     private static readonly int[] BlockSizes = [4, 16];
     private static readonly int[] MaxSequences = [1, 3, 32];
     private static readonly string[] Families = ["llama", "qwen3"];
+    private static readonly DType[] ComputeTypes = [DType.BF16, DType.F16, DType.F32];
 
-    public static TheoryData<string> Cases
+    // What a device answers depends on samples, sampling, family and type alone.
+    private static readonly ConcurrentDictionary<(string Device, int, int, int, int), Lazy<Answers>> Expected = new();
+
+    // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, family, type; on the CPU threads
+    private static readonly int[] CudaLevels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2], CpuLevels = [.. CudaLevels[..^1], 3, 2];
+
+    public static TheoryData<string> Cases => [.. Pairwise.Cover(CpuLevels, seed: 9).Select(row => string.Concat(row))];
+
+    public static TheoryData<string, string> CudaCases
     {
         get
         {
-            // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, threads, family
-            var data = new TheoryData<string>();
-            foreach (int[] row in Pairwise.Cover([3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2], seed: 9)) data.Add(string.Concat(row));
+            var data = new TheoryData<string, string>();
+            foreach (string device in Devices.CudaNames)
+                foreach (int[] row in Pairwise.Cover(CudaLevels, seed: 9)) data.Add(device, string.Concat(row));
             return data;
         }
     }
@@ -22,8 +35,18 @@ public class ModelEquivalenceTests
     [Theory, MemberData(nameof(Cases))]
     public void LogitsAndTokens_AnyCombination_AreThoseOfOneRequestAtATime(string factors)
     {
+        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[11] - '0' + 1 });
+        AssertSame(device, Device.Cpu, factors, mostTokens: All);
+    }
+
+    [DeviceTheory, MemberData(nameof(CudaCases))]
+    public void LogitsAndTokens_AnyCombinationOnCuda_AreThoseOfOneRequestAtATime(string deviceName, string factors) =>
+        AssertSame(devices.Open(deviceName), devices.Open(deviceName), factors, FewTokens);
+
+    private static void AssertSame(Device device, Device other, string factors, int mostTokens)
+    {
         int[] f = factors.Select(digit => digit - '0').ToArray();
-        List<Request> requests = Workload.Requests(samples: f[7] == 0 ? 1 : 3, temperature: f[8]);
+        List<Request> requests = Workload.Requests(samples: f[7] == 0 ? 1 : 3, temperature: f[8], mostTokens);
         int blockSize = BlockSizes[f[1]], largest = (Workload.ContextLength + blockSize - 1) / blockSize;
         var options = new SchedulerOptions
         {
@@ -36,16 +59,27 @@ public class ModelEquivalenceTests
             EndTokenIds = [HashRunner.EndToken],
             Admission = f[3] == 0 ? new ReserveAllAdmission() : new AggressiveAdmission(),
         };
-        using TinyModel tiny = TinyModel.Create(Families[f[10]], DType.BF16);
-        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = f[9] + 1 });
-        using var run = new ModelRun(tiny, options, device);
-        using var alone = new ModelRun(tiny, options with { BlockCount = 20 * largest, TokenBudget = 256, MaxSequences = 1, PrefixCache = false });
+        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], ComputeTypes[f[10]]);
 
-        IReadOnlyList<Sequence> actual = run.Run(f[4] == 0 ? requests : requests.AsEnumerable().Reverse());
-        var expectedTokens = alone.Run(requests).ToDictionary(sequence => (sequence.Request, sequence.SampleIndex), sequence => sequence.OutputTokens.ToArray());
-
-        foreach (Sequence sequence in actual) Assert.Equal(expectedTokens[(sequence.Request, sequence.SampleIndex)], sequence.OutputTokens.ToArray());
-        Assert.Equal(alone.Logits.Count, run.Logits.Count);
-        foreach ((var key, float[] expected) in alone.Logits) Close.AssertSameBits(expected, run.Logits[key]);
+        SchedulerOptions alone = options with { BlockCount = 20 * largest, TokenBudget = 256, MaxSequences = 1, PrefixCache = false };
+        Answers expected = Expected.GetOrAdd((other.Name, f[7], f[8], f[9], f[10]), _ => new Lazy<Answers>(
+            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], ComputeTypes[f[10]]))).Value;
+        Assert.Equal(expected.Tokens.Count, actual.Tokens.Count);
+        foreach ((var key, int[] tokens) in expected.Tokens) Assert.Equal(tokens, actual.Tokens[key]);
+        Assert.Equal(expected.Logits.Count, actual.Logits.Count);
+        foreach ((var key, float[] logits) in expected.Logits) Close.AssertSameBits(logits, actual.Logits[key]);
     }
+
+    private static Answers AnswersOf(List<Request> requests, bool isReversed, SchedulerOptions options, Device device, string family, DType type)
+    {
+        using TinyModel tiny = TinyModel.Create(family, DType.BF16);
+        using var run = new ModelRun(tiny, options, device, type);
+        IReadOnlyList<Sequence> sequences = run.Run(isReversed ? requests.AsEnumerable().Reverse() : requests);
+        return new Answers(
+            sequences.ToDictionary(sequence => (requests.IndexOf(sequence.Request), sequence.SampleIndex), sequence => sequence.OutputTokens.ToArray()),
+            run.Logits.ToDictionary(entry => (requests.IndexOf(entry.Key.Request), entry.Key.Sample, entry.Key.Position), entry => entry.Value));
+    }
+
+    /// <summary>Tokens by request and sample, and the logits that each was chosen from.</summary>
+    private sealed record Answers(Dictionary<(int Request, int Sample), int[]> Tokens, Dictionary<(int Request, int Sample, int Position), float[]> Logits);
 }

@@ -6,7 +6,7 @@ internal static class Workload
     public const int ContextLength = 96;
 
     /// <summary>Prompts that share beginnings inside and at the end of blocks, are equal, are one token, or nearly fill the context.</summary>
-    public static List<Request> Requests(int samples, float temperature)
+    public static List<Request> Requests(int samples, float temperature, int mostTokens = int.MaxValue)
     {
         var random = new Random(11);
         int[] trunk = Tokens(random, 37), branch = [.. trunk.AsSpan(0, 32), .. Tokens(random, 9)];
@@ -20,8 +20,8 @@ internal static class Workload
             N = samples,
             Temperature = temperature,
             Seed = i % 3 == 0 ? null : (ulong)i,
-            MaxTokens = 1 + 7 * i % 30,
-            MinTokens = i == 3 ? 5 : 0,
+            MaxTokens = Math.Min(1 + 7 * i % 30, mostTokens),
+            MinTokens = i == 3 ? Math.Min(5, mostTokens) : 0,
             IgnoreEndToken = i % 4 == 2,
             StopTokenIds = i % 2 == 0 ? [] : [20, 40],
         }))];

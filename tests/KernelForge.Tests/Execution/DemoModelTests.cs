@@ -7,7 +7,7 @@ namespace KernelForge.Tests;
 /// The demo model against the double-precision reference and against logits and tokens that an independent implementation (PyTorch, F32) recorded in
 /// <c>samples/tickets/reference.jsonl</c>.
 /// </summary>
-public class DemoModelTests
+public class DemoModelTests(OpenDevices devices) : IClassFixture<OpenDevices>
 {
     private static readonly string Folder = Path.Combine(Repository.Root, "samples", "tickets");
 
@@ -77,6 +77,25 @@ public class DemoModelTests
         double accuracy = samples.Zip(completions).Average(pair => pair.First.Expected == pair.Second.Text ? 1.0 : 0.0);
         Assert.InRange(accuracy, 0.95, 1);
         Assert.True(engine.Counters.PromptTokensReused > engine.Counters.PromptTokensComputed, "the shared prefixes were not shared");
+    }
+
+    // Two prompts with the shortest shared beginning of each kind: all kernels, chunks, shared blocks and answers of 10 to 43 tokens, in what a minute emulates.
+    [DeviceTheory, MemberData(nameof(Devices.AllCuda), MemberType = typeof(Devices))]
+    public void Generate_SomePromptsOnCuda_GivesTheTokensOfTheCpu(string deviceName)
+    {
+        string[] kinds = ["directory-1", "logs-1", "shop-1", "triage-1"];
+        string[] prompts = [.. kinds.SelectMany(kind => Lines("prompts.jsonl")
+            .Where(line => line.GetProperty("id").GetString()!.StartsWith(kind + "-", StringComparison.Ordinal))
+            .Select(line => line.GetProperty("prompt").GetString()!).Take(2))];
+
+        Assert.Equal(8, prompts.Length);
+        Assert.Equal(Answers(Device.Cpu, prompts), Answers(devices.Open(deviceName), prompts));
+    }
+
+    private static IEnumerable<IReadOnlyList<int>> Answers(Device device, string[] prompts)
+    {
+        using Engine engine = Engine.Load(Path.Combine(Folder, "model"), new EngineOptions { KvMemoryBytes = 16 << 20 }, device);
+        return engine.Generate(prompts.Select(prompt => engine.CreateRequest(prompt, new SamplingOptions { MaxTokens = 64 }))).Select(answer => answer.TokenIds);
     }
 
     /// <summary>Logits of the first generated position, and the greedy continuation.</summary>

@@ -1,3 +1,5 @@
+using CommunityToolkit.HighPerformance;
+
 namespace KernelForge.Tests;
 
 /// <summary>Requests on a real model through a scheduler, keeping the logits that every token was chosen from.</summary>
@@ -5,15 +7,15 @@ internal sealed class ModelRun : IDisposable
 {
     private readonly ModelRunner _runner;
 
-    public ModelRun(TinyModel tiny, SchedulerOptions options, Device? device = null, DType kvType = DType.F32)
-        : this(tiny.Folder, options, device, kvType)
+    public ModelRun(TinyModel tiny, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null)
+        : this(tiny.Folder, options, device, computeType, kvType)
     {
     }
 
-    public ModelRun(string folder, SchedulerOptions options, Device? device = null, DType kvType = DType.F32)
+    public ModelRun(string folder, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null)
     {
-        Transformer model = Transformer.Load(device ?? Device.Cpu, folder);
-        var format = new KvFormat(options.BlockSize, model.Config.KvHeads, model.Config.HeadDim, kvType);
+        Transformer model = Transformer.Load(device ?? Device.Cpu, folder, new EngineOptions { ComputeType = computeType });
+        var format = new KvFormat(options.BlockSize, model.Config.KvHeads, model.Config.HeadDim, kvType ?? model.ComputeType);
         var cache = new KvCache(model.Device, model.Config.Layers, format, options.BlockCount);
         _runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences);
         Scheduler = new Scheduler(options);
@@ -43,8 +45,14 @@ internal sealed class ModelRun : IDisposable
 
     private void Keep(StepPlan plan)
     {
+        DeviceMatrix last = _runner.LastLogits;
         int sampling = 0;
         foreach (PlanRow row in plan.Rows)
-            if (row.Samples) Logits[(row.Sequence.Request, row.Sequence.SampleIndex, row.Sequence.Length)] = _runner.LastLogits.Row<float>(sampling++).ToArray();
+        {
+            if (!row.Samples) continue;
+            var logits = new float[last.Columns];
+            last.SliceRows(sampling++, 1).CopyTo(new Span2D<float>(logits, 1, last.Columns));
+            Logits[(row.Sequence.Request, row.Sequence.SampleIndex, row.Sequence.Length)] = logits;
+        }
     }
 }

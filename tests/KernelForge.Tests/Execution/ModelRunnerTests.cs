@@ -1,8 +1,11 @@
+using System.Runtime.InteropServices;
+using CommunityToolkit.HighPerformance;
+using KernelForge.Cpu;
 using KernelForge.Tests.Reference;
 
 namespace KernelForge.Tests;
 
-public class ModelRunnerTests
+public class ModelRunnerTests(OpenDevices devices) : IClassFixture<OpenDevices>
 {
     private const int Blocks = 64;
 
@@ -13,6 +16,18 @@ public class ModelRunnerTests
             var data = new TheoryData<string, DType>();
             foreach (string family in TinyModel.Families)
                 foreach (DType dtype in (DType[])[DType.F32, DType.BF16, DType.F16]) data.Add(family, dtype);
+            return data;
+        }
+    }
+
+    public static TheoryData<string, string, DType> NarrowCases
+    {
+        get
+        {
+            var data = new TheoryData<string, string, DType>();
+            foreach (string device in (string[])[Devices.CpuNames[^1], .. Devices.CudaNames])
+                foreach (string family in TinyModel.Families)
+                    foreach (DType type in (DType[])[DType.BF16, DType.F16]) data.Add(device, family, type);
             return data;
         }
     }
@@ -32,6 +47,20 @@ public class ModelRunnerTests
         (double[] Logits, double[] Magnitudes)[] expected = reference.Run(Tokens);
         for (int token = 0; token < Tokens.Length; token++)
             Close.AssertEqual(expected[token].Logits, logits[token], i => reference.Bound(expected[token].Magnitudes[i]));
+    }
+
+    [DeviceTheory, MemberData(nameof(NarrowCases))]
+    public void Run_NarrowActivations_LogitsAgreeWithDoublePrecision(string deviceName, string family, DType dtype)
+    {
+        using TinyModel tiny = TinyModel.Create(family, dtype);
+        using var runner = new Runner(tiny, devices.Open(deviceName), blockSize: 16, computeType: dtype);
+        var reference = new ReferenceTransformer(tiny.Config, tiny.Tensor);
+
+        float[][] logits = runner.Logits(Tokens, chunk: 16);
+
+        (double[] Logits, double[] Magnitudes)[] expected = reference.Run(Tokens);
+        foreach (int token in (int[])[15, 31, 47, 63, 69])
+            Close.AssertEqual(expected[token].Logits, logits[token], i => reference.Bound(expected[token].Magnitudes[i], dtype));
     }
 
     [Theory]
@@ -88,17 +117,46 @@ public class ModelRunnerTests
     [Fact]
     public void Run_DecodeSteadyState_AllocatesNothing()
     {
-        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
         using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = 1 });
+        AssertDecodeAllocatesNothing(device);
+    }
+
+    [DeviceTheory, MemberData(nameof(Devices.AllCuda), MemberType = typeof(Devices))]
+    public void Run_DecodeSteadyStateOnCuda_AllocatesNothing(string deviceName)
+    {
+        using Device device = Devices.OpenAlone(deviceName);
+        AssertDecodeAllocatesNothing(device);
+    }
+
+    private static void AssertDecodeAllocatesNothing(Device device)
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
         using var runner = new Runner(tiny, device, blockSize: 16);
         var plan = new StepPlan(16);
-        plan.Add(new PlanRow(runner.Sequence(Tokens), 69, 1, 1));
+        Sequence sequence = runner.Sequence(Tokens);
+        runner.Step([new PlanRow(sequence, 0, 69, 1)]);
+        plan.Add(new PlanRow(sequence, 69, 1, 1));
         for (int i = 0; i < 5; i++) runner.Product.Run(plan);
 
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int i = 0; i < 10; i++) runner.Product.Run(plan);
 
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    [Fact]
+    public void Run_Step_UploadsTwiceAndDownloadsOnce()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
+        using var device = new CountingDevice();
+        using var runner = new Runner(tiny, device, blockSize: 16, computeType: DType.BF16);
+        var plan = new StepPlan(16);
+        for (int i = 0; i < 3; i++) plan.Add(new PlanRow(runner.Sequence(Tokens), 60, 10, 1));
+        (device.Uploads, device.Downloads) = (0, 0);
+
+        runner.Product.Run(plan);
+
+        Assert.Equal((2, 1), (device.Uploads, device.Downloads)); // the batch and how to sample; the tokens
     }
 
     [Fact]
@@ -131,17 +189,55 @@ public class ModelRunnerTests
         Assert.Contains("is missing from the weights", Assert.Throws<ModelFormatException>(() => Transformer.Load(Device.Cpu, tiny.Folder)).Message, StringComparison.Ordinal);
     }
 
+    /// <summary>A CPU that counts what goes to it and comes back.</summary>
+    private sealed class CountingDevice : Device
+    {
+        private readonly CpuThreads _threads = new(1);
+
+        public CountingDevice() => Operators = new CpuOperators(this, _threads, CpuInstructionSets.Best);
+
+        public int Uploads { get; set; }
+
+        public int Downloads { get; set; }
+
+        public override string Name => "counting CPU";
+
+        public override bool IsCpu => true;
+
+        public override Operators Operators { get; }
+
+        public override void Synchronize() => throw new InvalidOperationException("a step does not wait but for its tokens");
+
+        protected override void Dispose(bool disposing) => _threads.Dispose();
+
+        protected override nint AllocateCore(long bytes) => Marshal.AllocHGlobal((nint)bytes);
+
+        protected override void FreeCore(nint address) => Marshal.FreeHGlobal(address);
+
+        protected internal override unsafe void CopyToDevice(ReadOnlySpan<byte> source, nint destination)
+        {
+            Uploads++;
+            source.CopyTo(new Span<byte>((void*)destination, source.Length));
+        }
+
+        protected internal override unsafe void CopyToHost(nint source, Span<byte> destination)
+        {
+            Downloads++;
+            new ReadOnlySpan<byte>((void*)source, destination.Length).CopyTo(destination);
+        }
+    }
+
     /// <summary>A model runner without a scheduler: sequences get scattered blocks, steps are written by hand.</summary>
     private sealed class Runner : IDisposable
     {
         private readonly Queue<int> _free;
         private readonly int _blockSize;
 
-        public Runner(TinyModel tiny, Device device, int blockSize)
+        public Runner(TinyModel tiny, Device device, int blockSize, DType? computeType = null)
         {
-            Transformer model = Transformer.Load(device, tiny.Folder);
+            Transformer model = Transformer.Load(device, tiny.Folder, new EngineOptions { ComputeType = computeType });
             int blocks = Blocks * 16 / blockSize;
-            var cache = new KvCache(device, model.Config.Layers, new KvFormat(blockSize, model.Config.KvHeads, model.Config.HeadDim, DType.F32), blocks);
+            var cache = new KvCache(device, model.Config.Layers, new KvFormat(blockSize, model.Config.KvHeads, model.Config.HeadDim, model.ComputeType), blocks);
             Product = new ModelRunner(model, cache, maxTokens: 700, maxRows: 10);
             _blockSize = blockSize;
             _free = new Queue<int>(Enumerable.Range(0, blocks).OrderBy(block => block * 7919 % 61));
@@ -180,7 +276,8 @@ public class ModelRunnerTests
             foreach (PlanRow row in rows) plan.Add(row);
             Product.Run(plan);
             DeviceMatrix logits = Product.LastLogits;
-            return [.. Enumerable.Range(0, rows.Length).Select(row => logits.Row<float>(row).ToArray())];
+            float[,] all = logits.ToArray<float>();
+            return [.. Enumerable.Range(0, rows.Length).Select(row => new ReadOnlySpan2D<float>(all).GetRowSpan(row).ToArray())];
         }
 
         public void Dispose() => Product.Dispose();

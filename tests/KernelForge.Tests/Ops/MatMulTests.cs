@@ -1,6 +1,6 @@
 namespace KernelForge.Tests;
 
-public class MatMulTests
+public class MatMulTests(OpenDevices devices) : IClassFixture<OpenDevices>
 {
     // k: nothing, one, about a step of 16 lanes, about one chunk of 1,024 and into a third one.
     public static TheoryData<string, int> Lengths()
@@ -16,7 +16,7 @@ public class MatMulTests
         // Every pair of types of two operands occurs at least once.
         (DType F32, DType F16, DType BF16) = (DType.F32, DType.F16, DType.BF16);
         var data = new TheoryData<string, DType, DType, DType, DType?>();
-        foreach (string device in Devices.Names)
+        foreach (string device in Devices.CpuNames)
         {
             data.Add(device, F32, F32, F32, null);
             data.Add(device, F32, F16, F16, F32);
@@ -31,30 +31,39 @@ public class MatMulTests
             data.Add(device, F16, F16, F32, F16);
             data.Add(device, BF16, BF16, F16, F16);
         }
+        foreach (string device in Devices.CudaNames)
+        {
+            data.Add(device, F16, F16, F16, null);
+            data.Add(device, F16, F16, F32, F16);
+            data.Add(device, BF16, BF16, BF16, BF16);
+            data.Add(device, BF16, BF16, F32, null);
+        }
         return data;
     }
 
-    [Theory, MemberData(nameof(Lengths))]
+    [DeviceTheory, MemberData(nameof(Lengths))]
     public void MatMul_AnySize_IsCloseToDoublePrecision(string deviceName, int k)
     {
-        // Rows: below, at and above a tile's. Columns: below, at and above a panel of 8 and a strip of 32.
+        // Rows: below, at and above a tile's. Columns: below, at and above a panel of 8, a strip of 32 and a block of 64.
+        DType type = Devices.FloatTypes(deviceName)[0];
         foreach (int rows in (int[])[1, 2, 3, 4, 11])
-            foreach (int columns in (int[])[1, 8, 33])
-                AssertCloseToReference(deviceName, rows, columns, k, DType.F32, DType.F32, DType.F32, biasType: null);
+            foreach (int columns in (int[])[1, 8, 33, 70])
+                AssertCloseToReference(deviceName, rows, columns, k, type, type, DType.F32, biasType: null);
     }
 
-    [Theory, MemberData(nameof(TypePairs))]
+    [DeviceTheory, MemberData(nameof(TypePairs))]
     public void MatMul_MixedTypes_IsCloseToDoublePrecision(string deviceName, DType x, DType weights, DType result, DType? bias)
     {
         AssertCloseToReference(deviceName, rows: 2, columns: 19, k: 1029, x, weights, result, bias); // weights read in place
         AssertCloseToReference(deviceName, rows: 18, columns: 19, k: 1029, x, weights, result, bias); // weights widened
+        AssertCloseToReference(deviceName, rows: 130, columns: 70, k: 72, x, weights, result, bias, gap: 8); // three blocks of rows, whole vectors
     }
 
-    [Theory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
+    [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_StridedRowsOfALargerMatrix_TouchesNothingElse(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        foreach (DType type in (DType[])[DType.F32, DType.F16, DType.BF16])
+        Device device = devices.Open(deviceName);
+        foreach (DType type in Devices.FloatTypes(deviceName))
             foreach (int rows in (int[])[1, 5])
             {
                 using var memory = new Memory(device);
@@ -75,53 +84,59 @@ public class MatMulTests
             }
     }
 
-    [Theory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
+    [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_KIsZero_GivesTheBias(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        using var memory = new Memory(device);
-        DeviceMatrix x = memory.Filled(DType.F32, 4, 0, fill: 0, gap: 1), weights = memory.Filled(DType.BF16, 9, 0, fill: 0, gap: 1);
-        (DeviceMatrix bias, float[,] values) = memory.Random(new Random(1), DType.F16, 1, 9);
-        DeviceMatrix result = memory.Filled(DType.F32, 4, 9, fill: float.NaN);
+        Device device = devices.Open(deviceName);
+        foreach (DType type in Devices.FloatTypes(deviceName))
+        {
+            using var memory = new Memory(device);
+            DeviceMatrix x = memory.Filled(type, 4, 0, fill: 0, gap: 1), weights = memory.Filled(type, 9, 0, fill: 0, gap: 1);
+            (DeviceMatrix bias, float[,] values) = memory.Random(new Random(1), type, 1, 9);
+            DeviceMatrix result = memory.Filled(DType.F32, 4, 9, fill: float.NaN);
 
-        device.Operators.MatMul(x, weights, result, bias);
+            device.Operators.MatMul(x, weights, result, bias);
 
-        for (int row = 0; row < 4; row++) Close.AssertSameBits([.. values.Cast<float>()], result.Row<float>(row));
+            Close.AssertSameBits([.. Enumerable.Repeat(values.Cast<float>(), 4).SelectMany(row => row)], Memory.Flat(result));
+        }
     }
 
-    [Theory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
+    [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_NanAndInfinity_StayInTheirRowsAndColumns(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        using var memory = new Memory(device);
-        DeviceMatrix x = memory.Filled(DType.F32, 7, 21, fill: 1), weights = memory.Filled(DType.F16, 11, 21, fill: 1);
-        DeviceMatrix result = memory.Filled(DType.BF16, 7, 11, fill: 0);
-        Memory.Set(x, 2, 20, float.NaN);
-        Memory.Set(x, 3, 0, float.PositiveInfinity);
-        Memory.Set(weights, 9, 17, float.NegativeInfinity);
-        Memory.Set(weights, 10, 5, float.NaN);
-        Memory.Set(weights, 4, 0, 0); // times infinity
+        Device device = devices.Open(deviceName);
+        foreach (DType type in Devices.FloatTypes(deviceName))
+        {
+            using var memory = new Memory(device);
+            DeviceMatrix x = memory.Filled(type, 7, 21, fill: 1), weights = memory.Filled(type, 11, 21, fill: 1);
+            DeviceMatrix result = memory.Filled(type, 7, 11, fill: 0);
+            Memory.Set(x, 2, 20, float.NaN);
+            Memory.Set(x, 3, 0, float.PositiveInfinity);
+            Memory.Set(weights, 9, 17, float.NegativeInfinity);
+            Memory.Set(weights, 10, 5, float.NaN);
+            Memory.Set(weights, 4, 0, 0); // times infinity
 
-        device.Operators.MatMul(x, weights, result);
+            device.Operators.MatMul(x, weights, result);
 
-        float[,] values = Memory.Read(result);
-        for (int row = 0; row < 7; row++)
-            for (int column = 0; column < 11; column++)
-            {
-                float expected = row == 2 || column == 10 ? float.NaN
-                    : row == 3 ? (column is 4 or 9 ? float.NaN : float.PositiveInfinity)
-                    : column == 9 ? float.NegativeInfinity
-                    : column == 4 ? 20 : 21;
-                Assert.Equal(expected, values[row, column]);
-            }
+            float[,] values = Memory.Read(result);
+            for (int row = 0; row < 7; row++)
+                for (int column = 0; column < 11; column++)
+                {
+                    float expected = row == 2 || column == 10 ? float.NaN
+                        : row == 3 ? (column is 4 or 9 ? float.NaN : float.PositiveInfinity)
+                        : column == 9 ? float.NegativeInfinity
+                        : column == 4 ? 20 : 21;
+                    Assert.Equal(expected, values[row, column]);
+                }
+        }
     }
 
-    [Theory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
+    [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_SumBeyondTheResultType_BecomesInfinite(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
+        Device device = devices.Open(deviceName);
         using var memory = new Memory(device);
-        DeviceMatrix x = memory.Filled(DType.F16, 1, 2, fill: 60_000), weights = memory.Filled(DType.F32, 1, 2, fill: -1);
+        DeviceMatrix x = memory.Filled(DType.F16, 1, 2, fill: 60_000), weights = memory.Filled(DType.F16, 1, 2, fill: -1);
         DeviceMatrix result = memory.Filled(DType.F16, 1, 1, fill: 0);
 
         device.Operators.MatMul(x, weights, result);
@@ -153,13 +168,14 @@ public class MatMulTests
         AssertThrows(Matrix(2, 3), Matrix(4, 3), otherMemory.Filled(DType.F32, 2, 4, fill: 0), default, other.Name, device.Name);
     }
 
-    [Theory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
+    [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_SteadyState_AllocatesNothing(string deviceName)
     {
         using Device device = Devices.OpenAlone(deviceName);
         using var memory = new Memory(device);
-        DeviceMatrix x = memory.Filled(DType.F32, 16, 600, fill: 1), weights = memory.Filled(DType.BF16, 64, 600, fill: 1);
-        DeviceMatrix result = memory.Filled(DType.F16, 16, 64, fill: 0), bias = memory.Filled(DType.F32, 1, 64, fill: 0);
+        (DType first, DType last) = (Devices.FloatTypes(deviceName)[0], Devices.IsCuda(deviceName) ? DType.F16 : DType.BF16);
+        DeviceMatrix x = memory.Filled(first, 16, 600, fill: 1), weights = memory.Filled(last, 64, 600, fill: 1);
+        DeviceMatrix result = memory.Filled(DType.F16, 16, 64, fill: 0), bias = memory.Filled(first, 1, 64, fill: 0);
         void Multiply()
         {
             device.Operators.MatMul(x, weights, result, bias); // in two parts
@@ -170,13 +186,14 @@ public class MatMulTests
         Assert.Equal(deviceBefore, device.AllocatedBytes);
     }
 
-    private static void AssertCloseToReference(string deviceName, int rows, int columns, int k, DType xType, DType weightType, DType resultType, DType? biasType)
+    private void AssertCloseToReference(string deviceName, int rows, int columns, int k, DType xType, DType weightType, DType resultType, DType? biasType,
+        int? gap = null)
     {
-        Device device = Devices.Open(deviceName);
+        Device device = devices.Open(deviceName);
         using var memory = new Memory(device);
         var random = new Random(rows * 31 + columns * 7 + k);
-        (DeviceMatrix x, float[,] xValues) = memory.Random(random, xType, rows, k, gap: 5);
-        (DeviceMatrix weights, float[,] weightValues) = memory.Random(random, weightType, columns, k, gap: 3);
+        (DeviceMatrix x, float[,] xValues) = memory.Random(random, xType, rows, k, gap ?? 5);
+        (DeviceMatrix weights, float[,] weightValues) = memory.Random(random, weightType, columns, k, gap ?? 3);
         (DeviceMatrix bias, float[,] biasValues) = biasType is { } type ? memory.Random(random, type, 1, columns) : default;
         DeviceMatrix result = memory.Filled(resultType, rows, columns, float.NaN, gap: 2);
 

@@ -1,39 +1,43 @@
 namespace KernelForge.Tests;
 
-/// <summary>RmsNorm, AddRmsNorm, SiluMul, Rope, Embed and AppendKv against their definitions, on strided rows of all type combinations.</summary>
-public sealed class RowOperatorTests
+/// <summary>RmsNorm, AddRmsNorm, SiluMul and Embed against their definitions, on strided rows of all type combinations.</summary>
+public sealed class RowOperatorTests(OpenDevices devices) : IClassFixture<OpenDevices>
 {
     private const float Epsilon = 0.125f; // large enough to be seen
-    private static readonly int[] Widths = [1, 15, 16, 17, 33, 64, 130];
+
+    /// <summary>Around one vector and one pass of a block; the first and last are whole vectors, whose rows <see cref="Gap"/> keeps aligned.</summary>
+    private static readonly int[] Widths = [16, 1, 15, 17, 33, 64, 130, 2049, 2056];
 
     public static TheoryData<string> All => Devices.All;
 
-    [Theory]
+    public static TheoryData<string> AllCuda => Devices.AllCuda;
+
+    [DeviceTheory]
     [MemberData(nameof(All))]
     public void RmsNorm_AllTypes_EqualsTheDefinition(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        ForTypes((a, b, c, columns) =>
+        Device device = devices.Open(deviceName);
+        ForTypes(deviceName, (a, b, c, columns) =>
         {
-            using var x = new GuardedMatrix(device, a, 3, columns, Numbers.Uniform(1, 3 * columns, 3), gap: 1);
+            using var x = new GuardedMatrix(device, a, 3, columns, Numbers.Uniform(1, 3 * columns, 3), Gap(columns));
             using var weight = new GuardedMatrix(device, b, 1, columns, Numbers.Uniform(2, columns));
-            using var result = new GuardedMatrix(device, c, 3, columns, gap: 2);
+            using var result = new GuardedMatrix(device, c, 3, columns, 2 * Gap(columns));
             device.Operators.RmsNorm(x, weight, Epsilon, result);
             AssertNormalized(x.Get(), weight.Get(), result);
         });
     }
 
-    [Theory]
+    [DeviceTheory]
     [MemberData(nameof(All))]
     public void AddRmsNorm_AllTypes_UpdatesResidualAndNormalizesTheStoredSum(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        ForTypes((a, b, c, columns) =>
+        Device device = devices.Open(deviceName);
+        ForTypes(deviceName, (a, b, c, columns) =>
         {
-            using var x = new GuardedMatrix(device, a, 3, columns, Numbers.Uniform(3, 3 * columns, 3), gap: 1);
-            using var residual = new GuardedMatrix(device, b, 3, columns, Numbers.Uniform(4, 3 * columns, 100), gap: 3);
+            using var x = new GuardedMatrix(device, a, 3, columns, Numbers.Uniform(3, 3 * columns, 3), Gap(columns));
+            using var residual = new GuardedMatrix(device, b, 3, columns, Numbers.Uniform(4, 3 * columns, 100), 3 * Gap(columns));
             using var weight = new GuardedMatrix(device, a, 1, columns, Numbers.Uniform(5, columns));
-            using var result = new GuardedMatrix(device, c, 3, columns, gap: 2);
+            using var result = new GuardedMatrix(device, c, 3, columns, 2 * Gap(columns));
             float[] sums = [.. x.Get().Zip(residual.Get(), (p, q) => Close.Round(p + q, b))];
             device.Operators.AddRmsNorm(x, residual, weight, Epsilon, result);
             Close.AssertSameBits(sums, residual.Get());
@@ -42,16 +46,16 @@ public sealed class RowOperatorTests
         });
     }
 
-    [Theory]
+    [DeviceTheory]
     [MemberData(nameof(All))]
     public void SiluMul_AllTypes_EqualsTheDefinition(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        ForTypes((a, b, c, columns) =>
+        Device device = devices.Open(deviceName);
+        ForTypes(deviceName, (a, b, c, columns) =>
         {
-            using var gate = new GuardedMatrix(device, a, 2, columns, Numbers.Uniform(6, 2 * columns, 30), gap: 1);
+            using var gate = new GuardedMatrix(device, a, 2, columns, Numbers.Uniform(6, 2 * columns, 30), Gap(columns));
             using var up = new GuardedMatrix(device, b, 2, columns, Numbers.Uniform(7, 2 * columns, 3));
-            using var result = new GuardedMatrix(device, c, 2, columns, gap: 2);
+            using var result = new GuardedMatrix(device, c, 2, columns, 2 * Gap(columns));
             device.Operators.SiluMul(gate, up, result);
             double[] expected = [.. gate.Get().Zip(up.Get(), (g, u) => g / (1 + Math.Exp(-(double)g)) * u)];
             Close.AssertEqual(expected, result.Get(), i => Close.Bound(c, expected[i], 4, Math.Abs(expected[i])));
@@ -59,104 +63,51 @@ public sealed class RowOperatorTests
         });
     }
 
-    [Theory]
+    [DeviceTheory]
     [MemberData(nameof(All))]
     public void SiluMul_ExtremeGates_Saturates(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
-        using var gate = new GuardedMatrix(device, DType.F32, 1, 5, [-1e30f, -200f, 0f, 200f, 1e30f]);
-        using var up = new GuardedMatrix(device, DType.F32, 1, 5, [2f, 2f, 2f, 2f, 2f]);
-        device.Operators.SiluMul(gate, up, gate);
-        Assert.Equal([0f, 0f, 0f, 400f, 2e30f], gate.Get());
-    }
-
-    [Theory]
-    [MemberData(nameof(All))]
-    public void Rope_AllTypes_RotatesPairsByTheAngleOfTheirPosition(string deviceName)
-    {
-        Device device = Devices.Open(deviceName);
-        int[] positions = [4, 0, 2];
-        using DeviceBuffer positionBuffer = device.Upload<int>(positions);
-        foreach (DType type in Numbers.FloatTypes)
+        Device device = devices.Open(deviceName);
+        foreach (DType type in Devices.FloatTypes(deviceName))
         {
-            foreach (int headDim in (int[])[2, 14, 32, 34, 64, 128])
-            {
-                using var x = new GuardedMatrix(device, type, 3, 2 * headDim, Numbers.Uniform(8, 6 * headDim, 2), gap: 3);
-                using var angles = new GuardedMatrix(device, DType.F32, 5, headDim, Numbers.Uniform(9, 5 * headDim), gap: 1);
-                float[] before = x.Get(), table = angles.Get();
-                device.Operators.Rope(x, positionBuffer.AsSpan<int>(), angles);
-                var expected = new double[before.Length];
-                for (int i = 0; i < before.Length; i++)
-                {
-                    int inHead = i % headDim, half = headDim / 2, pair = inHead < half ? i + half : i - half;
-                    int angle = positions[i / (2 * headDim)] * headDim + inHead % half;
-                    expected[i] = ((double)before[i] * table[angle]) + (inHead < half ? -1.0 : 1.0) * before[pair] * table[angle + half];
-                }
-
-                Close.AssertEqual(expected, x.Get(), i => Close.Bound(type, expected[i], 2, 4));
-                x.AssertUntouchedAround();
-            }
+            float extreme = Close.Round(type == DType.F16 ? 30_000f : 1e30f, type);
+            using var gate = new GuardedMatrix(device, type, 1, 5, [-extreme, -200f, 0f, 200f, extreme]);
+            using var up = new GuardedMatrix(device, type, 1, 5, [2f, 2f, 2f, 2f, 2f]);
+            device.Operators.SiluMul(gate, up, gate);
+            Assert.Equal([0f, 0f, 0f, 400f, 2 * extreme], gate.Get());
         }
     }
 
-    [Theory]
+    [DeviceTheory]
     [MemberData(nameof(All))]
     public void Embed_AllTypes_CopiesOrConvertsRows(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
+        Device device = devices.Open(deviceName);
         int[] rows = [2, 0, 3, 3];
         using DeviceBuffer rowBuffer = device.Upload<int>(rows);
-        ForTypes((a, b, c, columns) =>
+        ForTypes(deviceName, AssertEmbeds);
+        if (Devices.IsCuda(deviceName)) AssertEmbeds(DType.F32, DType.F32, DType.F32, 21); // logits, whose rows log-probabilities gather
+
+        void AssertEmbeds(DType a, DType b, DType c, int columns)
         {
-            using var table = new GuardedMatrix(device, a, 4, columns, Numbers.Uniform(10, 4 * columns, 3), gap: 2);
-            using var result = new GuardedMatrix(device, c, 4, columns, gap: 1);
+            using var table = new GuardedMatrix(device, a, 4, columns, Numbers.Uniform(10, 4 * columns, 3), 2 * Gap(columns));
+            using var result = new GuardedMatrix(device, c, 4, columns, Gap(columns));
             device.Operators.Embed(rowBuffer.AsSpan<int>(), table, result);
-            float[] expected = [.. rows.SelectMany(row => table.GetRow(row)).Select(v => Close.Round(v, c))];
+            float[] all = table.Get();
+            float[] expected = [.. rows.SelectMany(row => all[(row * columns)..((row + 1) * columns)]).Select(v => Close.Round(v, c))];
             Close.AssertSameBits(expected, result.Get());
             result.AssertUntouchedAround();
-        });
-    }
-
-    [Theory]
-    [MemberData(nameof(All))]
-    public void AppendKv_AllTypes_FillsItsSlotsOnly(string deviceName)
-    {
-        Device device = Devices.Open(deviceName);
-        int[] slots = [5, 0, 11];
-        using DeviceBuffer slotBuffer = device.Upload<int>(slots);
-        foreach (DType cacheType in Numbers.FloatTypes)
-        {
-            foreach (DType type in Numbers.FloatTypes)
-            {
-                var format = new KvFormat(BlockSize: 4, KvHeads: 2, HeadDim: 18, cacheType);
-                using var memory = new GuardedMatrix(device, cacheType, 3 * format.RowsPerBlock, 18);
-                using var keys = new GuardedMatrix(device, type, 3, 36, Numbers.Uniform(11, 108), gap: 4);
-                using var values = new GuardedMatrix(device, type, 3, 36, Numbers.Uniform(12, 108), gap: 1);
-                var layer = new KvLayer(memory, format);
-                device.Operators.AppendKv(keys, values, slotBuffer.AsSpan<int>(), layer);
-
-                float[] expected = [.. Enumerable.Repeat(float.NaN, 3 * format.RowsPerBlock * 18)];
-                for (int i = 0; i < 108; i++)
-                {
-                    (int token, int head, int d) = (i / 36, i / 18 % 2, i % 18);
-                    (int block, int offset) = Math.DivRem(slots[token], 4);
-                    expected[(layer.KeyRow(block, head) + offset) * 18 + d] = Close.Round(keys.Get()[i], cacheType);
-                    expected[(layer.ValueRow(block, head) + offset) * 18 + d] = Close.Round(values.Get()[i], cacheType);
-                }
-
-                Assert.Equal(expected, memory.Get());
-                memory.AssertUntouchedAround();
-            }
         }
     }
 
-    [Theory]
+    [DeviceTheory]
     [MemberData(nameof(All))]
     public void RowOperators_InPlace_GiveTheBitsOfTheirTwoBufferForm(string deviceName)
     {
-        Device device = Devices.Open(deviceName);
+        Device device = devices.Open(deviceName);
+        DType type = Devices.FloatTypes(deviceName)[0];
         float[] numbers = Numbers.Uniform(13, 5 * 70, 2), others = Numbers.Uniform(14, 5 * 70, 2);
-        using var weight = new GuardedMatrix(device, DType.F32, 1, 70, Numbers.Uniform(15, 70));
+        using var weight = new GuardedMatrix(device, type, 1, 70, Numbers.Uniform(15, 70));
         using GuardedMatrix x = New(numbers), y = New(others), apart = New(others), inPlace = New(numbers);
 
         device.Operators.RmsNorm(x, weight, 1e-6f, apart);
@@ -178,7 +129,70 @@ public sealed class RowOperatorTests
         Close.AssertSameBits(apart.Get(), inPlace.Get());
         Close.AssertSameBits(residual.Get(), sameResidual.Get());
 
-        GuardedMatrix New(float[] values) => new(device, DType.F32, 5, 70, values);
+        GuardedMatrix New(float[] values) => new(device, type, 5, 70, values);
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(AllCuda))]
+    public void RowOperators_RowOfAShuffledBatch_HasTheBitsOfTheRowAlone(string deviceName)
+    {
+        const int rows = 7, columns = 2060;
+        Device device = devices.Open(deviceName);
+        int[] order = [.. Enumerable.Range(0, rows)];
+        new Random(4).Shuffle(order);
+        foreach (DType type in Devices.FloatTypes(deviceName))
+        {
+            float[][] a = [.. order.Select(row => Numbers.Uniform(30 + row, columns, 4))], b = [.. order.Select(row => Numbers.Uniform(40 + row, columns, 4))];
+            float[][] together = Run([.. a.SelectMany(row => row)], [.. b.SelectMany(row => row)], gap: 0); // 2060 is no multiple of 8: rows that are not aligned
+            for (int row = 0; row < rows; row++)
+            {
+                float[][] alone = Run(a[row], b[row], gap: 4);
+                for (int i = 0; i < alone.Length; i++) Close.AssertSameBits(together[i].AsSpan(row * columns, columns), alone[i]);
+            }
+
+            float[][] Run(float[] xs, float[] ys, int gap)
+            {
+                using GuardedMatrix x = new(device, type, xs.Length / columns, columns, xs, gap), y = new(device, type, xs.Length / columns, columns, ys, gap);
+                using GuardedMatrix weight = new(device, type, 1, columns, Numbers.Uniform(22, columns)), result = new(device, type, xs.Length / columns, columns, gap);
+                device.Operators.SiluMul(x, y, result);
+                float[] gated = result.Get();
+                device.Operators.RmsNorm(x, weight, 1e-5f, result);
+                float[] normalized = result.Get();
+                device.Operators.AddRmsNorm(x, y, weight, 1e-5f, result);
+                return [gated, normalized, result.Get(), y.Get()];
+            }
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(AllCuda))]
+    public void SiluMul_OnCuda_HasTheBitsOfTheCpu(string deviceName)
+    {
+        float[] gates = Numbers.Uniform(16, 4000, 100), ups = Numbers.Uniform(17, 4000, 3);
+        foreach (DType type in Devices.FloatTypes(deviceName)) Close.AssertSameBits(Run(Device.Cpu, type), Run(devices.Open(deviceName), type));
+
+        float[] Run(Device device, DType type)
+        {
+            using GuardedMatrix gate = new(device, type, 4, 1000, gates), up = new(device, type, 4, 1000, ups);
+            device.Operators.SiluMul(gate, up, gate);
+            return gate.Get();
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(AllCuda))]
+    public void RowOperators_TypesThatCudaDoesNotTake_SayWhatItTakes(string deviceName)
+    {
+        Device device = devices.Open(deviceName);
+        using GuardedMatrix half = new(device, DType.F16, 1, 8), brain = new(device, DType.BF16, 1, 8), single = new(device, DType.F32, 1, 8);
+        using DeviceBuffer zero = device.Upload<int>([0]);
+        AssertSays("F16 or BF16", () => device.Operators.RmsNorm(single, single, 0, single));
+        AssertSays("F16[1, 8] and BF16[1, 8]", () => device.Operators.RmsNorm(half, brain, 0, half));
+        AssertSays("F16[1, 8] and F32[1, 8]", () => device.Operators.AddRmsNorm(half, single, half, 0, half));
+        AssertSays("BF16[1, 8] and F16[1, 8]", () => device.Operators.SiluMul(brain, brain, half));
+        AssertSays("F32[1, 8] and F16[1, 8]", () => device.Operators.Embed(zero.AsSpan<int>(), single, half));
+
+        static void AssertSays(string part, Action call) => Assert.Contains(part, Assert.Throws<ArgumentException>(call).Message);
     }
 
     [Fact]
@@ -205,7 +219,7 @@ public sealed class RowOperatorTests
     [Fact]
     public void RowOperators_BadIndices_SayWhatIsWrong()
     {
-        Device device = Devices.Open(Devices.Names[0]);
+        Device device = devices.Open(Devices.CpuNames[0]);
         var format = new KvFormat(4, 1, 16, DType.F32);
         using GuardedMatrix x = new(device, DType.F32, 1, 16), cache = new(device, DType.F32, 2 * format.RowsPerBlock, 16);
         foreach (int index in (int[])[-1, 8])
@@ -227,7 +241,7 @@ public sealed class RowOperatorTests
     [Fact]
     public void RowOperators_BadShapes_NameWhatWasExpectedAndGiven()
     {
-        Device device = Devices.Open(Devices.Names[0]);
+        Device device = devices.Open(Devices.CpuNames[0]);
         Operators operators = device.Operators;
         using GuardedMatrix x = new(device, DType.F32, 3, 16), other = new(device, DType.F16, 3, 15), weight = new(device, DType.F32, 1, 16);
         using DeviceBuffer two = device.Upload<int>([0, 0]);
@@ -263,22 +277,30 @@ public sealed class RowOperatorTests
         return all;
     }
 
-    /// <summary>Calls the case with every width and every pair of types among its three places.</summary>
-    private static void ForTypes(Action<DType, DType, DType, int> run)
+    /// <summary>
+    /// Calls the case with every width and the types that the device takes: on the CPU every pair among the three places, on CUDA one type for all.
+    /// </summary>
+    private static void ForTypes(string deviceName, Action<DType, DType, DType, int> run)
     {
-        DType[] types = Numbers.FloatTypes;
-        for (int i = 0; i < 9; i++)
-            foreach (int columns in Widths) run(types[i / 3], types[i % 3], types[(i + i / 3) % 3], columns);
+        DType[] types = Devices.FloatTypes(deviceName);
+        foreach (int columns in Widths)
+        {
+            if (Devices.IsCuda(deviceName)) Array.ForEach(types, type => run(type, type, type, columns));
+            else for (int i = 0; i < 9; i++) run(types[i / 3], types[i % 3], types[(i + i / 3) % 3], columns);
+        }
     }
+
+    /// <summary>Elements between rows: rows of whole vectors stay aligned, others get all alignments.</summary>
+    private static int Gap(int columns) => columns % 8 == 0 ? 8 : 1;
 
     private static void AssertNormalized(float[] x, float[] weight, GuardedMatrix result)
     {
         int columns = weight.Length;
         var expected = new double[x.Length];
-        for (int i = 0; i < x.Length; i++)
+        for (int start = 0; start < x.Length; start += columns)
         {
-            double mean = x.Skip(i / columns * columns).Take(columns).Sum(v => (double)v * v) / columns;
-            expected[i] = x[i] / Math.Sqrt(mean + Epsilon) * weight[i % columns];
+            double mean = x.Skip(start).Take(columns).Sum(v => (double)v * v) / columns;
+            for (int i = 0; i < columns; i++) expected[start + i] = x[start + i] / Math.Sqrt(mean + Epsilon) * weight[i];
         }
 
         Close.AssertEqual(expected, result.Get(), i => Close.Bound(result.Matrix.DType, expected[i], columns, Math.Abs(expected[i])));

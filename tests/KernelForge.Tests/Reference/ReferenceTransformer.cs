@@ -36,19 +36,27 @@ internal sealed class ReferenceTransformer(ModelConfig config, Func<string, doub
         return (2 * config.Layers + 2) * 4 * Math.Sqrt(terms) * Math.Pow(2, -24) * magnitude;
     }
 
-    /// <summary>Greedy continuation, and the smallest distance between best and second logit on the way.</summary>
-    public (int[] Tokens, double Margin) Generate(ReadOnlySpan<int> prompt, int count)
+    /// <summary>
+    /// Rounding bound of a logit when every result on the way is rounded to a type. A layer has eleven such results behind each other: two normalisations,
+    /// projection, rotation, attention, output, gate, product, down projection and two sums; embedding and last normalisation come on top. Their errors are as
+    /// likely up as down, so they grow as the root of their number.
+    /// </summary>
+    public double Bound(double magnitude, DType activations) =>
+        Bound(magnitude) + (activations == DType.F32 ? 0 : Math.Sqrt(11 * config.Layers + 2) * Close.UnitRoundoff(activations) * magnitude);
+
+    /// <summary>Greedy continuation, and the distance between best and second logit at each of its tokens.</summary>
+    public (int[] Tokens, double[] Margins) Generate(ReadOnlySpan<int> prompt, int count)
     {
         List<int> tokens = [.. prompt];
-        double margin = double.PositiveInfinity;
+        List<double> margins = [];
         for (int i = 0; i < count; i++)
         {
             double[] logits = Run([.. tokens])[^1].Logits;
             double[] best = [.. logits.OrderDescending().Take(2)];
-            margin = Math.Min(margin, best[0] - best[1]);
+            margins.Add(best[0] - best[1]);
             tokens.Add(Array.IndexOf(logits, best[0]));
         }
-        return ([.. tokens.Skip(prompt.Length)], margin);
+        return ([.. tokens.Skip(prompt.Length)], [.. margins]);
     }
 
     private double[][] Attend(string name, double[][] x)
