@@ -19,6 +19,7 @@ internal sealed class BenchConfig : ManualConfig
     {
         AddJob(Job.Default
             .WithToolchain(InProcessEmitToolchain.Instance)
+            .WithClock(BenchClock.Instance)
             .WithWarmupCount(1)
             .WithIterationCount(7)
             .WithIterationTime(TimeInterval.FromMilliseconds(50)));
@@ -28,6 +29,6 @@ internal sealed class BenchConfig : ManualConfig
         AddColumn(TargetMethodColumn.Method);
         AddColumnProvider(DefaultColumnProviders.Params, DefaultColumnProviders.Metrics);
         AddColumn(StatisticColumn.Median, StatisticColumn.Min, BaselineRatioColumn.RatioMean);
-        AddColumn([.. OperatorColumn.All, .. PipelineColumn.All]);
+        AddColumn([.. OperatorColumn.All, .. PipelineColumn.All, .. EmulatorColumn.All]);
     }
 }

@@ -17,7 +17,10 @@ public class PipelineBench
 {
     private static readonly string Folder = Path.Combine(Repository(), "samples", "tickets");
 
+    private Device _device = null!;
     private Engine _engine = null!;
+
+    public static IEnumerable<string> Devices => FirstCuda.WhyMissing is null ? ["cpu", "cuda"] : ["cpu"];
 
     // The effect of the prefix cache, on few prompts because it takes long without; then that of running more sequences in a step.
     public static IEnumerable<PipelineLoad> Loads =>
@@ -26,6 +29,9 @@ public class PipelineBench
         new(256, 1, PrefixCache: true), new(256, 32, PrefixCache: true), new(256, 256, PrefixCache: true),
     ];
 
+    [ParamsSource(nameof(Devices), Priority = 1)]
+    public string On { get; set; } = "cpu";
+
     [ParamsSource(nameof(Loads))]
     public PipelineLoad Load { get; set; } = new(0, 1, true);
 
@@ -33,11 +39,19 @@ public class PipelineBench
     internal static Dictionary<PipelineLoad, (long Prompt, long Output)> Tokens { get; } = [];
 
     [GlobalSetup]
-    public void Open() =>
-        _engine = Engine.Load(Path.Combine(Folder, "model"), new EngineOptions { MaxSequences = Load.Running, PrefixCache = Load.PrefixCache });
+    public void Open()
+    {
+        _device = On == "cpu" ? Device.OpenCpu() : Device.OpenCuda();
+        var options = new EngineOptions { MaxSequences = Load.Running, PrefixCache = Load.PrefixCache, KvMemoryBytes = 1L << 30 };
+        _engine = Engine.Load(Path.Combine(Folder, "model"), options, _device);
+    }
 
     [GlobalCleanup]
-    public void Close() => _engine.Dispose();
+    public void Close()
+    {
+        _engine.Dispose();
+        _device.Dispose();
+    }
 
     [IterationSetup]
     public void Forget() => _engine.ClearCache();

@@ -1,4 +1,9 @@
 using BenchmarkDotNet.Running;
 using KernelForge.Bench;
 
-BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args, new BenchConfig());
+// CUDA benchmarks are there where a device is; where none is, a line says why.
+bool hasCuda = FirstCuda.WhyMissing is null;
+if (!hasCuda) Console.WriteLine($"No CUDA benchmarks: {FirstCuda.WhyMissing}");
+Type[] benchmarks = [.. typeof(Program).Assembly.GetTypes().Where(type =>
+    !type.IsAbstract && type.Name.EndsWith("Bench", StringComparison.Ordinal) && (hasCuda || !type.IsAssignableTo(typeof(CudaOperatorBench))))];
+BenchmarkSwitcher.FromTypes(benchmarks).Run(args, new BenchConfig());

@@ -3,22 +3,11 @@ using KernelForge.Cpu;
 
 namespace KernelForge.Bench;
 
-/// <summary>Sequences that each add Queries tokens to Context cached ones; keys and values are F32 in blocks of 16, as the engine keeps them.</summary>
-public sealed record AttentionShape(int Sequences, int Queries, int Context, int QueryHeads, int KvHeads, int HeadDim)
+public class AttentionBench : CpuOperatorBench
 {
-    public override string ToString() => $"{Sequences}x{Queries} after {Context}, {QueryHeads}/{KvHeads} heads of {HeadDim}";
+    private const int BlockSize = AttentionOperands.BlockSize;
 
-    /// <summary>Keys that all query tokens of a sequence see together.</summary>
-    public double VisibleKeys => (double)Queries * Context + (double)Queries * (Queries + 1) / 2;
-}
-
-public class AttentionBench : OperatorBench
-{
-    private const int BlockSize = 16;
-
-    private DeviceMatrix _queries, _result;
-    private KvLayer _cache;
-    private AttentionPlan _plan;
+    private AttentionOperands _operands = null!;
 
     // Decode of 8 and 32 sequences, a prefill; heads of an 8B model, then of the demo model.
     public static IEnumerable<AttentionShape> Shapes =>
@@ -29,15 +18,12 @@ public class AttentionBench : OperatorBench
     [ParamsSource(nameof(Shapes))]
     public AttentionShape Shape { get; set; } = new(1, 1, 0, 1, 1, 16);
 
-    public override double Flops => 4.0 * Shape.Sequences * Shape.QueryHeads * Shape.HeadDim * Shape.VisibleKeys;
+    public override double Flops => Shape.Flops;
 
-    public override double Bytes => sizeof(float) * 2.0 * Shape.Sequences * Shape.HeadDim *
-        ((double)Shape.KvHeads * (Shape.Context + Shape.Queries) + (double)Shape.QueryHeads * Shape.Queries);
-
-    private float Scale => 1 / MathF.Sqrt(Shape.HeadDim);
+    public override double Bytes => sizeof(float) * Shape.Elements;
 
     [Benchmark]
-    public void Attention() => Device.Operators.Attention(_queries, _cache, _plan, Scale, _result);
+    public void Attention() => _operands.Attend(Device.Operators);
 
     /// <summary>What one writes first: all scores of a query, their softmax, the weighted sum of the values; a thread takes some of the queries.</summary>
     [Benchmark(Baseline = true)]
@@ -47,22 +33,7 @@ public class AttentionBench : OperatorBench
         BaselineThreads.Run(ref work, Threads);
     }
 
-    protected override void Allocate()
-    {
-        int tokens = Shape.Sequences * Shape.Queries, blocks = (Shape.Context + Shape.Queries + BlockSize - 1) / BlockSize;
-        var format = new KvFormat(BlockSize, Shape.KvHeads, Shape.HeadDim, DType.F32);
-        _queries = Random(DType.F32, tokens, Shape.QueryHeads * Shape.HeadDim);
-        _result = Random(DType.F32, tokens, Shape.QueryHeads * Shape.HeadDim);
-        _cache = new KvLayer(Random(DType.F32, Shape.Sequences * blocks * format.RowsPerBlock, Shape.HeadDim), format);
-
-        int[] table = [.. Enumerable.Range(0, Shape.Sequences * blocks)];
-        new Random(2).Shuffle(table);
-        _plan = new AttentionPlan(
-            Span([.. Enumerable.Range(0, Shape.Sequences + 1).Select(s => s * Shape.Queries)]),
-            Span([.. Enumerable.Repeat(Shape.Context, Shape.Sequences)]),
-            Span([.. Enumerable.Range(0, Shape.Sequences + 1).Select(s => s * blocks)]),
-            Span(table));
-    }
+    protected override void Allocate() => _operands = new AttentionOperands(Operands, Shape, DType.F32);
 
     private readonly struct Rows(AttentionBench bench) : IParallelWork
     {
@@ -77,13 +48,13 @@ public class AttentionBench : OperatorBench
 
         private void Attend(int token, int head, Span<float> scores)
         {
-            KvLayer cache = bench._cache;
+            KvLayer cache = bench._operands.Cache;
             int headDim = cache.Format.HeadDim, kvHead = head * cache.Format.KvHeads / bench.Shape.QueryHeads, sequence = token / bench.Shape.Queries;
-            ReadOnlySpan<int> blocks = bench._plan.BlockTables.OnCpu[bench._plan.BlockOffsets.OnCpu[sequence]..];
-            ReadOnlySpan<float> query = bench._queries.Row<float>(token).Slice(head * headDim, headDim);
-            Span<float> result = bench._result.Row<float>(token).Slice(head * headDim, headDim);
+            ReadOnlySpan<int> blocks = bench._operands.Plan.BlockTables.OnCpu[bench._operands.Plan.BlockOffsets.OnCpu[sequence]..];
+            ReadOnlySpan<float> query = bench._operands.Queries.Row<float>(token).Slice(head * headDim, headDim);
+            Span<float> result = bench._operands.Result.Row<float>(token).Slice(head * headDim, headDim);
             for (int p = 0; p < scores.Length; p++)
-                scores[p] = PlainLoops.Dot(query, cache.Data.Row<float>(cache.KeyRow(blocks[p / BlockSize], kvHead) + p % BlockSize)) * bench.Scale;
+                scores[p] = PlainLoops.Dot(query, cache.Data.Row<float>(cache.KeyRow(blocks[p / BlockSize], kvHead) + p % BlockSize)) * bench._operands.Scale;
             float sum = PlainLoops.Exponentials(scores, temperature: 1);
             result.Clear();
             for (int p = 0; p < scores.Length; p++)

@@ -12,7 +12,7 @@ public sealed record MatMulShape(DType Weights, int Rows, int Columns, int K)
     public override string ToString() => $"{Weights} {Rows}x{Columns}x{K}";
 }
 
-public class MatMulBench : OperatorBench
+public class MatMulBench : CpuOperatorBench
 {
     private DeviceMatrix _x, _weights, _result;
 
@@ -48,9 +48,9 @@ public class MatMulBench : OperatorBench
 
     protected override void Allocate()
     {
-        _x = Random(DType.F32, Shape.Rows, Shape.K);
-        _weights = Random(Shape.Weights, Shape.Columns, Shape.K);
-        _result = Random(DType.F32, Shape.Rows, Shape.Columns);
+        _x = Operands.Random(DType.F32, Shape.Rows, Shape.K);
+        _weights = Operands.Random(Shape.Weights, Shape.Columns, Shape.K);
+        _result = Operands.Random(DType.F32, Shape.Rows, Shape.Columns);
     }
 
     private readonly struct DotProducts(DeviceMatrix x, DeviceMatrix weights, DeviceMatrix result) : IParallelWork

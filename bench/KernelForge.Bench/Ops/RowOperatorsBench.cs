@@ -3,24 +3,12 @@ using KernelForge.Cpu;
 
 namespace KernelForge.Bench;
 
-/// <summary>The operators that take one row after the other.</summary>
-public enum RowOperator
-{
-    RmsNorm,
-    Rope,
-    SiluMul,
-    Embed,
-    AppendKv,
-}
-
 /// <summary>512 rows of 2,048 F32 numbers: 16 heads of 128 where heads count.</summary>
-public class RowOperatorsBench : OperatorBench
+public class RowOperatorsBench : CpuOperatorBench
 {
-    private const int Rows = 512, Columns = 2048, HeadDim = 128, Heads = Columns / HeadDim, BlockSize = 16;
+    private const int Rows = 512, Columns = 2048, HeadDim = RowOperands.HeadDim, Heads = Columns / HeadDim, BlockSize = RowOperands.BlockSize;
 
-    private DeviceMatrix _x, _y, _weight, _angles, _result;
-    private DeviceSpan<int> _positions;
-    private KvLayer _cache;
+    private RowOperands _operands = null!;
 
     [ParamsAllValues]
     public RowOperator Operator { get; set; }
@@ -33,25 +21,10 @@ public class RowOperatorsBench : OperatorBench
         _ => 0,
     };
 
-    public override double Bytes => sizeof(float) * (double)Rows * Columns * Operator switch
-    {
-        RowOperator.SiluMul => 3,
-        RowOperator.AppendKv => 4,
-        _ => 2,
-    };
+    public override double Bytes => sizeof(float) * (double)Rows * Columns * RowOperands.Touched(Operator);
 
     [Benchmark]
-    public void Run()
-    {
-        switch (Operator)
-        {
-            case RowOperator.RmsNorm: Device.Operators.RmsNorm(_x, _weight, 1e-5f, _result); break;
-            case RowOperator.Rope: Device.Operators.Rope(_x, _positions, _angles); break;
-            case RowOperator.SiluMul: Device.Operators.SiluMul(_x, _y, _result); break;
-            case RowOperator.Embed: Device.Operators.Embed(_positions, _y, _result); break;
-            default: Device.Operators.AppendKv(_x, _y, _positions, _cache); break;
-        }
-    }
+    public void Run() => _operands.Run(Device.Operators, Operator);
 
     /// <summary>A loop over the elements of each row, over the same threads.</summary>
     [Benchmark(Baseline = true)]
@@ -61,17 +34,7 @@ public class RowOperatorsBench : OperatorBench
         BaselineThreads.Run(ref work, Threads);
     }
 
-    protected override void Allocate()
-    {
-        (_x, _y, _result) = (Random(DType.F32, Rows, Columns), Random(DType.F32, Rows, Columns), Random(DType.F32, Rows, Columns));
-        _weight = Random(DType.F32, 1, Columns);
-        _angles = Random(DType.F32, Rows, HeadDim);
-        int[] positions = [.. Enumerable.Range(0, Rows)];
-        new Random(3).Shuffle(positions);
-        _positions = Span(positions);
-        var format = new KvFormat(BlockSize, Heads, HeadDim, DType.F32);
-        _cache = new KvLayer(Random(DType.F32, Rows / BlockSize * format.RowsPerBlock, HeadDim), format);
-    }
+    protected override void Allocate() => _operands = new RowOperands(Operands, DType.F32, Rows, Columns);
 
     private readonly struct Loops(RowOperatorsBench bench) : IParallelWork
     {
@@ -79,14 +42,14 @@ public class RowOperatorsBench : OperatorBench
         {
             for (int row = Rows * part / parts; row < Rows * (part + 1) / parts; row++)
             {
-                Span<float> x = bench._x.Row<float>(row), y = bench._y.Row<float>(row), result = bench._result.Row<float>(row);
-                int position = bench._positions.OnCpu[row];
+                Span<float> x = bench._operands.X.Row<float>(row), y = bench._operands.Y.Row<float>(row), result = bench._operands.Result.Row<float>(row);
+                int position = bench._operands.Positions.OnCpu[row];
                 switch (bench.Operator)
                 {
-                    case RowOperator.RmsNorm: Normalise(x, bench._weight.Row<float>(0), result); break;
-                    case RowOperator.Rope: Rotate(x, bench._angles.Row<float>(position)); break;
+                    case RowOperator.RmsNorm: Normalise(x, bench._operands.Weight.Row<float>(0), result); break;
+                    case RowOperator.Rope: Rotate(x, bench._operands.Angles.Row<float>(position)); break;
                     case RowOperator.SiluMul: Gate(x, y, result); break;
-                    case RowOperator.Embed: bench._y.Row<float>(position).CopyTo(result); break;
+                    case RowOperator.Embed: bench._operands.Y.Row<float>(position).CopyTo(result); break;
                     default: Append(x, y, position); break;
                 }
             }
@@ -117,7 +80,7 @@ public class RowOperatorsBench : OperatorBench
 
         private void Append(ReadOnlySpan<float> keys, ReadOnlySpan<float> values, int slot)
         {
-            KvLayer cache = bench._cache;
+            KvLayer cache = bench._operands.Cache;
             (int block, int offset) = Math.DivRem(slot, BlockSize);
             for (int head = 0; head < Heads; head++)
             {

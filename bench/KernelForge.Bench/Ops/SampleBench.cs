@@ -13,7 +13,7 @@ public enum Draw
 }
 
 /// <summary>One token for each of four rows of 151,936 logits, at temperature 0.8 unless greedy. The logits are about normal, with a few likely tokens.</summary>
-public class SampleBench : OperatorBench
+public class SampleBench : CpuOperatorBench
 {
     private const int Rows = 4, Vocabulary = 151_936;
     private const float Temperature = 0.8f;
@@ -47,7 +47,7 @@ public class SampleBench : OperatorBench
 
     protected override void Allocate()
     {
-        _logits = Random(DType.F32, Rows, Vocabulary);
+        _logits = Operands.Random(DType.F32, Rows, Vocabulary);
         var random = new Random(4);
         for (int row = 0; row < Rows; row++)
         {
@@ -56,8 +56,8 @@ public class SampleBench : OperatorBench
             for (int likely = 0; likely < 20; likely++) logits[random.Next(Vocabulary)] = 10 + 5 * random.NextSingle();
         }
         (int topK, float topP) = (Draw == Draw.TopK50 ? 50 : 0, Draw == Draw.TopP95 ? 0.95f : 1);
-        _rows = Span([.. Enumerable.Range(0, Rows).Select(row => new SamplingRow((ulong)row, 100, Temperature, topK, topP, 0))]);
-        _tokens = Span(new int[Rows]);
+        _rows = Operands.Span([.. Enumerable.Range(0, Rows).Select(row => new SamplingRow((ulong)row, 100, Temperature, topK, topP, 0))]);
+        _tokens = Operands.Span(new int[Rows]);
     }
 
     private readonly struct Draws(SampleBench bench) : IParallelWork
