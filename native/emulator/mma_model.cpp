@@ -37,7 +37,7 @@ template <int K>
 struct Terms {
     Lanes a_significand[K], a_exponent[K];
     alignas(64) int32_t b_significand[N][M], b_exponent[N][M];
-    bool special = false;  // an infinity or NaN is among them
+    bool a_special = false, b_special = false;  // an infinity or NaN is among them
 };
 
 template <class To, class From>
@@ -74,21 +74,27 @@ inline void split(const uint16_t* numbers, Format format, Lanes& significand, La
 }
 
 template <int K>
-void read(MmaType type, const uint16_t* a, const uint16_t* b, Terms<K>& terms) {
-    Format format = Format::of(type);
+void read_a(MmaType type, const uint16_t* a, Terms<K>& terms) {
     Lanes special{};
-    uint16_t columns[K][M], row[M] = {};
+    uint16_t columns[K][M];
     for (int m = 0; m < M; m++)
         for (int k = 0; k < K; k++) columns[k][m] = a[m * K + k];
-    for (int k = 0; k < K; k++) split(columns[k], format, terms.a_significand[k], terms.a_exponent[k], special);
+    for (int k = 0; k < K; k++) split(columns[k], Format::of(type), terms.a_significand[k], terms.a_exponent[k], special);
+    terms.a_special = any(special);
+}
+
+template <int K>
+void read_b(MmaType type, const uint16_t* b, Terms<K>& terms) {
+    Lanes special{};
+    uint16_t row[M] = {};
     for (int n = 0; n < N; n++) {
         Lanes significand, exponent;
         std::memcpy(row, b + n * K, K * sizeof *b);
-        split(row, format, significand, exponent, special);
+        split(row, Format::of(type), significand, exponent, special);
         std::memcpy(terms.b_significand[n], &significand, sizeof significand);
         std::memcpy(terms.b_exponent[n], &exponent, sizeof exponent);
     }
-    terms.special = any(special);
+    terms.b_special = any(special);
 }
 
 // Adds the magnitude shifted right, with its sign: rounds toward zero. Shifts of 31 and more leave nothing.
@@ -162,13 +168,13 @@ void step(const Terms<K>& terms, MmaType type, const uint16_t* a, const uint16_t
     std::memcpy(c, d, sizeof c);
     Lanes special{};
     for (int n = 0; n < N; n++) column<First, Count, F>(terms, n, d[n], special);
-    if (terms.special || any(special)) patch_special<K>(type, a + First, b + First, Count, c, d);
+    if (terms.a_special || terms.b_special || any(special)) patch_special<K>(type, a + First, b + First, Count, c, d);
 }
 
+// a is in the terms already.
 template <int K>
-void sums(MmaType type, Architecture architecture, const uint16_t* a, const uint16_t* b, float d[N][M]) {
-    Terms<K> terms;
-    read(type, a, b, terms);
+void sums(Terms<K>& terms, MmaType type, Architecture architecture, const uint16_t* a, const uint16_t* b, float d[N][M]) {
+    read_b(type, b, terms);
     if (architecture == Architecture::Sm90) return step<0, K, 25>(terms, type, a, b, d);
     step<0, 8, 24>(terms, type, a, b, d);
     if constexpr (K == 16) step<8, 8, 24>(terms, type, a, b, d);
@@ -185,14 +191,27 @@ void transposed(const float* c, float* d, Body body) {
         for (int n = 0; n < N; n++) d[m * N + n] = columns[n][m];
 }
 
+template <int K>
+void multiply(MmaType type, Architecture architecture, const uint16_t* a, const uint16_t* b, const float* c, float* d) {
+    Terms<K> terms;
+    read_a(type, a, terms);
+    transposed(c, d, [&](float columns[N][M]) { sums(terms, type, architecture, a, b, columns); });
+}
+
 }  // namespace
 
 void mma_m16n8k16(MmaType type, Architecture architecture, const uint16_t a[16 * 16], const uint16_t b[8 * 16], const float c[16 * 8], float d[16 * 8]) {
-    transposed(c, d, [&](float columns[N][M]) { sums<16>(type, architecture, a, b, columns); });
+    multiply<16>(type, architecture, a, b, c, d);
 }
 
 void mma_m16n8k8(MmaType type, Architecture architecture, const uint16_t a[16 * 8], const uint16_t b[8 * 8], const float c[16 * 8], float d[16 * 8]) {
-    transposed(c, d, [&](float columns[N][M]) { sums<8>(type, architecture, a, b, columns); });
+    multiply<8>(type, architecture, a, b, c, d);
+}
+
+void mma_m16k16(MmaType type, Architecture architecture, const uint16_t a[16 * 16], const uint16_t* b, int columns, float* d) {
+    Terms<16> terms;
+    read_a(type, a, terms);
+    for (int n = 0; n < columns; n += N) sums(terms, type, architecture, a, b + n * 16, reinterpret_cast<float(*)[M]>(d + n * M));
 }
 
 }  // namespace kf

@@ -16,7 +16,10 @@ enum class MmaType { F16, BF16 };
 // d[16][8] = a[16][16] * b[16][8] + c[16][8]. Operands as 16-bit patterns, a row-major, b as [n][k]; d may be c.
 void mma_m16n8k16(MmaType type, Architecture architecture, const uint16_t a[16 * 16], const uint16_t b[8 * 16], const float c[16 * 8], float d[16 * 8]);
 
-// The same with 8 products; one step of 8 on both architectures.
+// d[16][columns] += a[16][16] * b[16][columns], columns a multiple of 8: what a warp does of one wgmma. b as [column][k], d as [column][row].
+void mma_m16k16(MmaType type, Architecture architecture, const uint16_t a[16 * 16], const uint16_t* b, int columns, float* d);
+
+// mma_m16n8k16 with 8 products; one step of 8 on both architectures.
 void mma_m16n8k8(MmaType type, Architecture architecture, const uint16_t a[16 * 8], const uint16_t b[8 * 8], const float c[16 * 8], float d[16 * 8]);
 
 }  // namespace kf

@@ -15,10 +15,14 @@ public sealed unsafe class ManagedCudaDriver : ICudaDriver
 {
     private const string LibraryName = "libcuda.so";
 
+    private static string Library => OperatingSystem.IsWindows() ? "nvcuda.dll" : LibraryName;
+
     [ThreadStatic]
     private static nint[]? _parameters;
 
     private readonly Dictionary<int, Stack<PrimaryContext>> _contexts = [];
+
+    private readonly void* _tensorMapEncodeTiled = (void*)NativeLibrary.GetExport(NativeLibrary.Load(Library), "cuTensorMapEncodeTiled");
 
     private ManagedCudaDriver()
     {
@@ -28,7 +32,7 @@ public sealed unsafe class ManagedCudaDriver : ICudaDriver
     public string Name => "ManagedCuda";
 
     /// <inheritdoc/>
-    public string LibraryPath => OperatingSystem.IsWindows() ? "nvcuda.dll" : LibraryName;
+    public string LibraryPath => Library;
 
     /// <inheritdoc/>
     public int Version
@@ -227,6 +231,13 @@ public sealed unsafe class ManagedCudaDriver : ICudaDriver
 
     public CUresult EventElapsedTime(float* milliseconds, nint start, nint end) =>
         Events.cuEventElapsedTime(ref *milliseconds, Of<CUevent>(start), Of<CUevent>(end)).Result();
+
+    /// <summary>By our own pointer into the same library: ManagedCuda's map is a class, which nothing keeps at a multiple of 64 bytes.</summary>
+    public CUresult TensorMapEncodeTiled(
+        CudaTensorMap* map, int type, uint rank, nint address, ulong* sizes, ulong* strides, uint* box, uint* elementStrides,
+        int interleave, int swizzle, int promotion, int fill) =>
+        ((delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, CUresult>)_tensorMapEncodeTiled)(
+            map, type, rank, address, sizes, strides, box, elementStrides, interleave, swizzle, promotion, fill);
 
     public CUresult LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint dynamicSharedBytes, nint stream, void** parameters)

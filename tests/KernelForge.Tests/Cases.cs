@@ -19,4 +19,14 @@ internal static class Cases
                 foreach (T3 c in third) cases.Add(a, b, c);
         return cases;
     }
+
+    public static TheoryData<T1, T2, T3, T4> Of<T1, T2, T3, T4>(IEnumerable<T1> first, IEnumerable<T2> second, IEnumerable<T3> third, IEnumerable<T4> fourth)
+    {
+        var cases = new TheoryData<T1, T2, T3, T4>();
+        foreach (T1 a in first)
+            foreach (T2 b in second)
+                foreach (T3 c in third)
+                    foreach (T4 d in fourth) cases.Add(a, b, c, d);
+        return cases;
+    }
 }

@@ -21,6 +21,7 @@ using CUarray = struct CUarray_st*;
 using CUhostFn = void (*)(void*);
 using CUoccupancyB2DSize = size_t (*)(int);
 using cuuint64_t = uint64_t;
+using cuuint32_t = uint32_t;
 
 enum CUresult : int {
     CUDA_SUCCESS = 0,
@@ -203,6 +204,14 @@ struct CUDA_MEMCPY2D {
     CUarray dstArray;
     size_t dstPitch, WidthInBytes, Height;
 };
+
+// Data types, interleaves, swizzles and so on keep their numbers.
+using CUtensorMapDataType = int;
+using CUtensorMapInterleave = int;
+using CUtensorMapSwizzle = int;
+using CUtensorMapL2promotion = int;
+using CUtensorMapFloatOOBfill = int;
+struct alignas(64) CUtensorMap { cuuint64_t opaque[16]; };
 
 union CUlaunchAttributeValue {
     char pad[64];

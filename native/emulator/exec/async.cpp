@@ -1,4 +1,4 @@
-// async.cpp - copies that run while the thread goes on: cp.async in groups, mbarriers, bulk copies.
+// async.cpp - copies that run while the thread goes on: cp.async in groups, and mbarriers.
 //
 // A copy is made as late as the program allows: the destination is poisoned when it is issued and filled when the thread waits for it.
 #include <algorithm>
@@ -95,24 +95,30 @@ void wait_all(Warp& w, const Instruction&) {
 
 constexpr uint32_t expects_flag = 1, parity_flag = 2, no_increment_flag = 4;
 
+}  // namespace
+
 MemoryBarrier& memory_barrier(Warp& w, int lane, uint32_t offset) {
     auto it = w.block->memory_barriers.find(offset);
     if (it == w.block->memory_barriers.end()) w.block->fail(w, lane, 719, "mbarrier at shared offset " + std::to_string(offset) + " is not initialised");
     return it->second;
 }
 
-void end_phase(MemoryBarrier& m) {
+void end_phase(Block& block, uint32_t offset, MemoryBarrier& m) {
     if (m.pending || m.transactions) return;
     m.phase ^= 1;
     m.pending = m.expected;
+    show_landed(block, offset, m);
 }
+
+namespace {
 
 void arrive(Warp& w, int lane, uint32_t offset, uint32_t count) {
     MemoryBarrier& m = memory_barrier(w, lane, offset);
     if (m.pending < count) w.block->fail(w, lane, 719, "more arrivals at the mbarrier than the " + std::to_string(m.expected) + " it expects");
     if (w.block->launch.settings.checks) publish(w, m.clock);
     m.pending -= count;
-    end_phase(m);
+    w.block->progressed();
+    end_phase(*w.block, offset, m);
 }
 
 uint32_t barrier_offset(const Warp& w, const Instruction& i, int lane) { return w.in<uint32_t>(i.a)[lane] + static_cast<uint32_t>(i.immediate); }
@@ -156,54 +162,28 @@ void arrive_after_copies(Warp& w, const Instruction& i) {
 
 void test_wait(Warp& w, const Instruction& i) {
     Mask done = 0;
+    uint32_t awaited = none;
     each(w.active, [&](int l) {
         uint32_t offset = barrier_offset(w, i, l);
         MemoryBarrier& m = memory_barrier(w, l, offset);
         uint32_t phase = i.flags & parity_flag ? w.in<uint32_t>(i.b)[l] : static_cast<uint32_t>(w.in<uint64_t>(i.b)[l]);
-        if ((phase & 1) == m.phase) return;
+        if ((phase & 1) == m.phase) {
+            awaited = offset;
+            return;
+        }
         done |= 1u << l;
         if (w.block->launch.settings.checks && !m.clock.empty()) learn(w, m.clock, l);
     });
     w.set_predicate(i.d, done);
-    if (done != w.active) w.yields = true, ++w.spins, w.reschedule();
-}
-
-// a: shared destination, b: global source, c: bytes, more: mbarrier.
-void bulk_copy(Warp& w, const Instruction& i) {
-    each(w.active, [&](int l) {
-        uint32_t to = barrier_offset(w, i, l), bytes = w.in<uint32_t>(i.c)[l], barrier = w.in<uint32_t>(i.more[0])[l];
-        uint64_t from = w.in<uint64_t>(i.b)[l];
-        if (bytes % 16 || to % 16 || from % 16) w.block->fail(w, l, 716, "bulk copy of " + std::to_string(bytes) + " bytes: size and addresses must be multiples of 16");
-        Instruction step = i;
-        step.a = i.b;
-        for (uint32_t b = 0; b < bytes; b += 16) {
-            Pointers source{};
-            step.immediate = b;
-            read_lanes(w, step, 1u << l, 16, source);
-            std::memcpy(locate_shared(w, l, to + b, {.bytes = 16, .writes = true, .strong = true}), source.at[l], 16);
-        }
-        MemoryBarrier& m = memory_barrier(w, l, barrier);
-        if (w.block->launch.settings.checks) publish(w, m.clock);
-        m.transactions -= bytes;
-        end_phase(m);
-    });
+    if (done == w.active) {
+        w.poll = {};
+        return w.block->progressed();
+    }
+    w.block->wait_in_vain(w, awaited, w.active & ~done);
+    w.yields = true, ++w.spins, w.reschedule();
 }
 
 // ---- decoding
-
-void decode_bulk(Builder& b) {
-    if (b.choose({"shared::cluster", "shared::cta"}) < 0 || !b.take("global") || !b.take("mbarrier::complete_tx::bytes")) b.unknown();
-    b.drop_hints();
-    b.i.a = none;
-    b.address(1, false);
-    if (b.i.immediate) b.unknown();
-    b.i.b = b.i.a;
-    b.address(3, true);
-    b.more(b.i.a);
-    b.address(0, true);
-    b.i.c = b.use(2, Type::U32);
-    b.emit(bulk_copy);
-}
 
 void decode_cp(Builder& b) {
     if (!b.take("async")) b.unknown();

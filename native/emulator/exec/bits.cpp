@@ -384,6 +384,7 @@ void decode_mov(Builder& b) {
         return b.emit(bits == 64 ? read_special<uint64_t> : bits == 16 ? read_special<uint16_t> : read_special<uint32_t>);
     }
     b.i.a = b.use(1, t);
+    b.kind(MoveClass);
     b.emit(move_handler(bits));
 }
 

@@ -41,6 +41,9 @@ void Block::run(uint64_t linear_index) {
     acquired = false;
     for (Barrier& b : barriers) b = {};
     memory_barriers.clear();
+    bulk_copies.clear();
+    warpgroups.assign((warp_count_ + 3) / 4, {});
+    vain_polls = 0;
     random.seed(launch.settings.seed * 0x9E3779B97F4A7C15ull + linear);
     std::memset(shared, 0xFF, launch.shared_bytes);
     std::memset(local, 0xFF, static_cast<size_t>(warp_count_) * 32 * launch.code.info.local_bytes);
@@ -57,17 +60,19 @@ void Block::run(uint64_t linear_index) {
         w.bases[1] = launch.code.constants.get();
         w.index = k;
         w.live = lanes == 32 ? all_lanes : (1u << lanes) - 1;
-        w.clock.assign(warp_count_, 0);
+        w.clock.assign(warp_count_ + 1, 0);  // the last one is the copy engine's
         w.ready.push_back({w.live, 0, 0, Group::State::Ready, 0, 0});
         if (launch.settings.single_lanes) w.split_lanes();
     }
     while (live_threads > 0)
         if (!step()) deadlock();
+    check_copies_ended(*this);
 }
 
 // Runs one warp that can run; false when there is none.
 bool Block::step() {
     bool any = false;
+    if (launch.settings.order == Settings::Order::Random && !bulk_copies.empty() && random() % 4 == 0) land_any(*this);
     uint32_t offset = launch.settings.order == Settings::Order::Random ? static_cast<uint32_t>(random() % warp_count_) : 0;
     for (uint32_t k = 0; k < warp_count_; ++k) {
         uint32_t index = launch.settings.order == Settings::Order::Reverse ? warp_count_ - 1 - k : (k + offset) % warp_count_;
@@ -93,8 +98,16 @@ void Block::arrive(Warp& w, uint32_t number, uint32_t expected, bool waits) {
     if (expected && b.arrived > expected)
         fail(w, lane, 715, "barrier " + std::to_string(number) + ": " + std::to_string(b.arrived) + " threads arrived, expected " + std::to_string(expected));
     publish(w, b.clock);
+    progressed();
     if (waits) w.park(Group::State::Barrier, w.active, 0, number);
     if (b.arrived >= (expected ? expected : live_threads)) release(number);
+}
+
+void Block::wait_in_vain(Warp& w, uint32_t barrier, Mask lanes) {
+    constexpr uint32_t polls_per_warp = 256;
+    land_awaited(*this, barrier);
+    w.poll = {barrier, w.here(), lanes, true};
+    if (++vain_polls > polls_per_warp * warp_count_) deadlock();
 }
 
 void Block::check_barriers() {
@@ -129,7 +142,7 @@ void Block::release(uint32_t number) {
     b.last_votes = votes, b.last_threads = threads;
 }
 
-std::string Block::thread_name(uint32_t thread) const { return triple(thread, launch.request.block); }
+std::string Block::thread_name(uint32_t thread) const { return thread == copy_engine() ? "of the copy engine" : triple(thread, launch.request.block); }
 std::string Block::heading() const { return "kernel " + launch.code.info.name + " block " + triple(linear, launch.request.grid); }
 
 void Block::fail(const Warp& w, int lane, int result, const std::string& what) const {
@@ -149,6 +162,13 @@ void Block::deadlock() const {
                                   : "in '" + launch.code.opcodes[launch.code.places[g.pc].opcode] + "' for lane mask " + std::to_string(g.required))
                     + " at " + launch.module.place(launch.code.places[at_barrier ? g.pc - 1 : g.pc]);
         }
+    for (const Warp& w : warps) {
+        auto m = memory_barriers.find(w.poll.barrier);
+        if (!w.poll.lanes || m == memory_barriers.end()) continue;
+        report += "\n  threads from " + thread_name(w.thread(__builtin_ctz(w.poll.lanes))) + " on (" + std::to_string(__builtin_popcount(w.poll.lanes)) + ") wait for the mbarrier at shared offset "
+                + std::to_string(m->first) + ", phase " + std::to_string(m->second.phase) + " (" + std::to_string(m->second.pending) + " of " + std::to_string(m->second.expected) + " arrivals and "
+                + std::to_string(m->second.transactions) + " bytes are missing) at " + launch.module.place(launch.code.places[w.poll.at]);
+    }
     fail(702, report);
 }
 

@@ -34,6 +34,7 @@ struct Draft {
     bool ends = false;                    // control does not go on to the next one (when not guarded)
     std::vector<uint32_t> targets;        // statement indices, then draft indices
     InstructionClass kind = PlainClass;
+    uint8_t products = 0;
 };
 
 struct SymbolAddress { ptx::Space space; uint64_t value; };
@@ -86,7 +87,7 @@ public:
     const SymbolAddress* symbol(const ptx::Operand& o) const;
     Unit& unit() { return unit_; }
 
-    void kind(InstructionClass k) { draft_.kind = k; }
+    void kind(InstructionClass k, size_t products = 0) { draft_.kind = k, draft_.products = static_cast<uint8_t>(products); }
     void ends() { draft_.ends = true; }
     uint32_t targets() const { return static_cast<uint32_t>(draft_.targets.size()); }
     void target(uint32_t statement_index) { draft_.targets.push_back(statement_index); }
@@ -122,5 +123,8 @@ const DecoderTable& control_decoders();
 const DecoderTable& collective_decoders();
 const DecoderTable& matrix_decoders();
 const DecoderTable& async_decoders();
+const DecoderTable& warpgroup_decoders();
+
+void decode_bulk(Builder& b);  // cp.async.bulk, after those words
 
 }  // namespace kf

@@ -24,7 +24,7 @@ struct Warp;
 struct Instruction;
 using Handler = void (*)(Warp&, const Instruction&);
 
-enum InstructionClass : uint8_t { PlainClass, MmaClass, BarrierClass, AtomicClass };
+enum InstructionClass : uint8_t { PlainClass, MmaClass, BarrierClass, AtomicClass, MoveClass, ProductClass };  // a product is one of wgmma
 
 struct Instruction {
     Handler run = nullptr;
@@ -42,6 +42,13 @@ struct Place {
     uint32_t file = 0, line = 0, ptx_line = 0, opcode = 0;  // opcode: index in Code::opcodes
     uint32_t chain = 0;  // index in LoadedModule::chains
     InstructionClass kind = PlainClass;
+    uint8_t products = 0;  // of m16n8k16 for a warp: 1, or columns / 8 of wgmma
+};
+
+// A 32-bit register that an instruction reads or writes. Slots are shared by registers that live one after the other.
+struct Touch {
+    uint32_t slot, register_number;
+    bool writes;
 };
 
 struct AlignedFree { void operator()(void* p) const { std::free(p); } };
@@ -53,6 +60,9 @@ struct Code {
     std::vector<std::string> opcodes;
     std::vector<std::vector<uint32_t>> lists;         // storage of Instruction::more
     std::unique_ptr<char, AlignedFree> constants;
+    std::vector<Touch> touches;                       // by instruction, in kernels with wgmma only
+    std::vector<uint32_t> first_touch;                // of each instruction, and the end
+    uint32_t register_count = 0;
     uint32_t register_bytes = 0;
     uint32_t shared_bytes = 0;                        // static ones
     mutable std::unique_ptr<uint8_t[]> covered;       // per instruction

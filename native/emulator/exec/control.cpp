@@ -64,9 +64,15 @@ void decode_nothing(Builder& b) {
     b.emit(nothing);
 }
 
+void fence_async_proxy(Warp& w, const Instruction& i) {
+    fence_proxy(w);
+    fence(w, i);
+}
+
 void decode_fence(Builder& b) {
+    bool of_proxy = b.has("proxy") && b.has("async");
     b.take_all();
-    b.emit(fence);
+    b.emit(of_proxy ? fence_async_proxy : fence);
 }
 
 // ---- block barriers
@@ -130,7 +136,7 @@ void decode_barrier(Builder& b) {
 const DecoderTable& control_decoders() {
     static const DecoderTable table{
         {"bra", decode_bra}, {"brx", decode_brx}, {"exit", decode_exit}, {"ret", decode_exit}, {"trap", decode_trap}, {"brkpt", decode_nothing},
-        {"membar", decode_fence}, {"fence", decode_fence}, {"griddepcontrol", decode_nothing}, {"setmaxnreg", decode_nothing}, {"discard", decode_nothing},
+        {"membar", decode_fence}, {"fence", decode_fence}, {"griddepcontrol", decode_nothing}, {"discard", decode_nothing},
         {"nanosleep", [](Builder& b) { b.take_all(); b.emit(give_way); }}, {"bar", decode_barrier}, {"barrier", decode_barrier}};
     return table;
 }

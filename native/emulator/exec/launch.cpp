@@ -99,7 +99,7 @@ void sum_up(const Launch& launch, const Tally& tally, Counters* counters) {
         counters->thread_instructions += tally.threads[k];
         counters->warp_instructions += tally.warps[k];
         counters->opcodes[code.opcodes[code.places[k].opcode]] += tally.threads[k];
-        if (code.places[k].kind == MmaClass) counters->mma_instructions += tally.warps[k];
+        counters->mma_instructions += tally.warps[k] * code.places[k].products;
         if (code.places[k].kind == BarrierClass) counters->barriers += tally.warps[k];
         if (code.places[k].kind == AtomicClass) counters->atomics += tally.threads[k];
     }

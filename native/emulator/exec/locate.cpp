@@ -120,7 +120,11 @@ void locate_global(Warp& w, Mask mask, const uint64_t* address, const Access& ac
 
 // ---- shared memory
 
+// A barrier of all threads says nothing of what the copy engine writes.
+bool is_settled(const Block& block, const SharedWord& s, int half) { return s.write_stamp[half] < block.full_barrier_stamp && s.writer[half] != block.copy_engine(); }
+
 bool is_ordered(const Warp& w, int lane, uint32_t thread, uint32_t stamp) {
+    if (thread == w.block->copy_engine()) return stamp < w.clock.back();
     if (stamp < w.block->full_barrier_stamp) return true;
     uint32_t other = thread / 32;
     if (other != w.index) return stamp < w.clock[other];
@@ -135,10 +139,14 @@ bool is_ordered(const Warp& w, int lane, uint32_t thread, uint32_t stamp) {
 }
 
 void check_shared_read(Warp& w, int lane, uint32_t offset, const Access& access, SharedWord& s, uint32_t need) {
-    if (s.pending & need) w.block->fail(w, lane, launch_failed, "read before the wait: " + sized(access) + "shared offset " + std::to_string(offset) + ", which a cp.async of thread "
-                                        + w.block->thread_name(s.writer[need & 3 ? 0 : 1]) + " has yet to fill");
+    if (s.pending & need) {
+        const Block& block = *w.block;
+        uint32_t writer = s.writer[need & 3 ? 0 : 1];
+        std::string who = writer == block.copy_engine() ? "the copy engine, asked at " + block.launch.module.place(block.launch.code.places[s.write_at]) + "," : "a cp.async of thread " + block.thread_name(writer);
+        block.fail(w, lane, launch_failed, "read before the wait: " + sized(access) + "shared offset " + std::to_string(offset) + ", which " + who + " has yet to fill");
+    }
     if ((s.written & need) != need) w.block->fail(w, lane, launch_failed, "read of unwritten memory: " + sized(access) + "shared offset " + std::to_string(offset));
-    if (!(access.strong && s.write_strong) && std::max(s.write_stamp[0], s.write_stamp[1]) >= w.block->full_barrier_stamp)
+    if (!(access.strong && s.write_strong) && !(is_settled(*w.block, s, 0) && is_settled(*w.block, s, 1)))
         for (int half = 0; half < 2; ++half)
             if ((s.write_bytes & need) >> (2 * half) & 3 && !is_ordered(w, lane, s.writer[half], s.write_stamp[half]))
                 race(w, lane, offset, access, "wrote", s.writer[half], s.write_at);
@@ -161,15 +169,17 @@ void note_shared_read(Warp& w, int lane, const Access& access, SharedWord& s, ui
     s.read_at = w.here();
     s.read_bytes |= need;
     s.read_strong = access.strong;
+    s.read_by_warp = false;
 }
 
 void check_shared_write(Warp& w, int lane, uint32_t offset, const Access& access, SharedWord& s, uint32_t need, bool same_value) {
     for (int half = 0; half < 2; ++half) {
-        if (!((s.write_bytes & need) >> (2 * half) & 3) || s.write_stamp[half] < w.block->full_barrier_stamp || (access.strong && s.write_strong)) continue;
+        if (!((s.write_bytes & need) >> (2 * half) & 3) || is_settled(*w.block, s, half) || (access.strong && s.write_strong)) continue;
         bool agrees = same_value && s.writer[half] / 32 == w.index && s.write_at == w.here();
         if (!agrees && !is_ordered(w, lane, s.writer[half], s.write_stamp[half])) race(w, lane, offset, access, "wrote", s.writer[half], s.write_at);
     }
-    if ((s.read_bytes & need) && !(access.strong && s.read_strong) && !is_ordered(w, lane, s.reader, s.read_stamp)) race(w, lane, offset, access, "read", s.reader, s.read_at);
+    bool own_product = s.read_by_warp && s.reader / 32 == w.index;
+    if ((s.read_bytes & need) && !own_product && !(access.strong && s.read_strong) && !is_ordered(w, lane, s.reader, s.read_stamp)) race(w, lane, offset, access, "read", s.reader, s.read_at);
     if ((s.older_bytes & need) && s.older_readers && s.older_stamp >= w.block->full_barrier_stamp && !access.strong)
         each(s.older_readers & ~(1u << w.index), [&](int other) {
             if (s.older_stamp >= w.clock[static_cast<size_t>(other)]) race(w, lane, offset, access, "(first of its warp) read", static_cast<uint32_t>(other) * 32, s.read_at);
@@ -328,6 +338,70 @@ void synchronise_lanes(Warp& w, Mask lanes) {
     }
     if (w.pair_synchronised.empty()) w.pair_synchronised.assign(32 * 32, 0);
     each(lanes, [&](int x) { each(lanes, [&](int y) { w.pair_synchronised[static_cast<size_t>(x * 32 + y)] = stamp; }); });
+}
+
+void claim_for_copy(Warp& w, int lane, uint32_t offset) {
+    constexpr Access access{.bytes = 4, .writes = true};
+    check_shared_bounds(w, lane, offset, access);
+    if (!w.block->launch.settings.checks) return;
+    SharedWord& s = w.block->words[offset / 4];
+    check_shared_write(w, lane, offset, access, s, 15, false);
+    s = {};
+    s.writer[0] = s.writer[1] = static_cast<uint16_t>(w.block->copy_engine());
+    s.write_stamp[0] = s.write_stamp[1] = w.block->stamp;
+    s.write_at = w.here();
+    s.write_bytes = s.pending = 15;
+}
+
+void read_for_copy(Warp& w, int lane, uint64_t address, uint32_t bytes) {
+    Block& block = *w.block;
+    const Allocation* allocation = owner(w, lane, address, {.bytes = bytes, .reads = true});
+    if (block.launch.settings.checks)
+        for (uint64_t word = address & ~uint64_t(3); word < address + bytes; word += 4) {
+            Shadow s = *block.launch.heap.shadow(word);
+            s.written = 15;
+            check_word(w, lane, word, {.bytes = 4, .reads = true}, s, 15);
+        }
+    if (!block.launch.counting) return;
+    Counters& c = block.tally.memory;
+    c.global_bytes_read += bytes;
+    c.global_sectors_read += ((address + bytes - 1) >> 5) - (address >> 5) + 1;
+    c.buffers[allocation->id].bytes_read += bytes;
+}
+
+void begin_product_read(Warp& w, uint32_t offset) {
+    constexpr Access access{.bytes = 16, .reads = true};
+    check_shared_bounds(w, 0, offset, access);
+    const Block& block = *w.block;
+    if (!block.launch.settings.checks) return;
+    for (uint32_t k = 0; k < 4; ++k) {
+        SharedWord& s = w.block->words[offset / 4 + k];
+        check_shared_read(w, 0, offset + 4 * k, access, s, 15);
+        for (int half = 0; half < 2; ++half) {
+            uint32_t writer = s.writer[half];
+            if (writer != block.copy_engine() && s.write_stamp[half] >= block.warps[writer / 32].proxy_fence[writer % 32])
+                block.fail(w, 0, launch_failed, "missing proxy fence: wgmma reads shared offset " + std::to_string(offset + 4 * k) + ", which thread " + block.thread_name(writer) + " wrote at "
+                           + block.launch.module.place(block.launch.code.places[s.write_at]) + " without fence.proxy.async after it");
+        }
+    }
+}
+
+void end_product_read(Warp& w, uint32_t offset, uint32_t issued) {
+    Block& block = *w.block;
+    if (!block.launch.settings.checks) return;
+    for (uint32_t k = 0; k < 4; ++k) {
+        SharedWord& s = block.words[offset / 4 + k];
+        if (s.pending || std::max(s.write_stamp[0], s.write_stamp[1]) >= issued)
+            block.fail(w, 0, launch_failed, "race in shared memory: thread " + block.thread_name(s.writer[0]) + " overwrote offset " + std::to_string(offset + 4 * k) + " at "
+                       + block.launch.module.place(block.launch.code.places[s.write_at]) + " before the wait for this wgmma, which reads it");
+        note_shared_read(w, 0, {.bytes = 4, .reads = true}, s, 15);
+        s.read_by_warp = true;
+    }
+}
+
+void fence_proxy(Warp& w) {
+    uint32_t stamp = ++w.block->stamp;
+    each(w.active, [&](int l) { w.proxy_fence[l] = stamp; });
 }
 
 void publish(Warp& w, std::vector<uint32_t>& clock) {

@@ -305,7 +305,7 @@ const DecoderTable& all_decoders() {
     static const DecoderTable table = [] {
         DecoderTable all;
         for (const DecoderTable* t : {&arithmetic_decoders(), &bit_decoders(), &compare_decoders(), &convert_decoders(), &memory_decoders(), &atomic_decoders(),
-                                      &control_decoders(), &collective_decoders(), &matrix_decoders(), &async_decoders()})
+                                      &control_decoders(), &collective_decoders(), &matrix_decoders(), &async_decoders(), &warpgroup_decoders()})
             all.insert(t->begin(), t->end());
         return all;
     }();
@@ -346,6 +346,22 @@ void patch(uint32_t& operand, const std::vector<uint32_t>& slot) {
     if (operand != none && !(operand & 1)) operand = slot[operand / 2] == none ? 0 : slot[operand / 2];
 }
 
+// The 32-bit registers of every instruction, for kernels whose products run on while their registers must not be touched.
+void note_touches(Code& code, const Unit& unit, const SlotAllocation& allocation) {
+    if (std::none_of(unit.drafts.begin(), unit.drafts.end(), [](const Draft& d) { return d.kind == ProductClass; })) return;
+    auto note = [&](const std::vector<uint32_t>& registers, bool writes) {
+        for (uint32_t r : registers)
+            if (unit.register_bits[r] == 32 && allocation.slot[r] != none) code.touches.push_back({allocation.slot[r], r, writes});
+    };
+    for (const Draft& d : unit.drafts) {
+        code.first_touch.push_back(static_cast<uint32_t>(code.touches.size()));
+        note(d.used, false);
+        note(d.defined, true);
+    }
+    code.first_touch.push_back(static_cast<uint32_t>(code.touches.size()));
+    code.register_count = static_cast<uint32_t>(unit.register_bits.size());
+}
+
 void finish(Code& code, Unit& unit, const SlotAllocation& allocation) {
     std::map<std::string, uint32_t> opcode_index;
     code.lists.reserve(unit.drafts.size());
@@ -363,7 +379,7 @@ void finish(Code& code, Unit& unit, const SlotAllocation& allocation) {
         auto [it, is_new] = opcode_index.try_emplace(opcode, static_cast<uint32_t>(code.opcodes.size()));
         if (is_new) code.opcodes.push_back(opcode);
         code.instructions.push_back(i);
-        code.places.push_back({d.statement->file, d.statement->source_line, d.statement->line, it->second, d.statement->inlined, d.kind});
+        code.places.push_back({d.statement->file, d.statement->source_line, d.statement->line, it->second, d.statement->inlined, d.kind, d.products});
     }
     size_t size = align_up(unit.constants.size() + 64, 64);
     code.constants.reset(static_cast<char*>(std::aligned_alloc(64, size)));
@@ -387,6 +403,7 @@ std::unique_ptr<Code> lower(const ptx::Program& program, const ptx::Function& ke
     code->info.local_bytes = static_cast<uint32_t>(align_up(flat.local_bytes, 16));
     code->info.registers = allocation.most_live;
     code->register_bytes = allocation.bytes;
+    note_touches(*code, unit, allocation);
     finish(*code, unit, allocation);
     return code;
 }

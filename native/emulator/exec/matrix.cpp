@@ -136,7 +136,7 @@ void decode_mma(Builder& b) {
         if (registers.size() != expected[k]) b.fail("operands of '" + b.statement().text() + "': number " + std::to_string(k) + " has " + std::to_string(registers.size()) + " registers, expected " + std::to_string(expected[k]));
         for (const ptx::Operand* o : registers) b.more(k == 0 ? b.def(*o, Type::F32) : b.use(*o, Type::B32));
     }
-    b.kind(MmaClass);
+    b.kind(MmaClass, 1);
     if (shape == 0) b.emit(a == Type::F16 ? multiply<16, MmaType::F16> : multiply<16, MmaType::BF16>);
     else b.emit(a == Type::F16 ? multiply<8, MmaType::F16> : multiply<8, MmaType::BF16>);
 }

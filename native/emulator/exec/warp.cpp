@@ -27,6 +27,7 @@ template <bool Counting> void Warp::loop() {
             block->tally.warps[pc] += active != 0;
         }
         ++pc;
+        if (watched && active) [[unlikely]] check_product_registers(*this);
         if (active) i.run(*this, i);
         if (pc >= limit && !next_group()) return;
     }
@@ -78,6 +79,8 @@ void Warp::branch(Mask taken, uint32_t target) {
                 "watchdog: the warp ran " + std::to_string(executed) + " instructions without an end");
             ++spins;
             yields = true;
+            if (!poll.recent) block->progressed();  // a loop that waits for something else
+            poll.recent = false;
             reschedule();
         } else if (!ready.empty()) reschedule();
     }
@@ -136,6 +139,9 @@ void Warp::exit(Mask lanes) {
     live &= ~lanes;
     mask &= ~lanes;
     reschedule();
+    poll.lanes &= ~lanes;
+    block->progressed();
+    if (live == 0) check_warpgroup_ended(*this);
     block->live_threads -= static_cast<uint32_t>(__builtin_popcount(lanes));
     // Those that waited for the lanes try again.
     for (size_t k = 0; k < waiting.size();) {

@@ -42,6 +42,17 @@ struct PendingCopy {
     uint8_t lane, bytes, source_bytes;
 };
 
+// A copy of the copy engine that is issued and whose phase has not ended. A row without a source is zeros.
+struct BulkCopy {
+    struct Row { uint64_t source; uint32_t destination, bytes; };
+    uint32_t barrier = 0, warp = 0, pc = 0;  // pc: of the instruction that issued it
+    uint8_t lane = 0, swizzle_bits = 0;
+    bool landed = false;
+    std::vector<Row> rows{};
+};
+
+struct Products;  // of wgmma that are not waited for; see warpgroup.cpp
+
 struct Warp {
     Block* block = nullptr;
     const char* bases[2] = {};  // registers, constants
@@ -59,6 +70,13 @@ struct Warp {
     uint64_t executed = 0;      // instructions since the last progress, as far as branches tell
     std::vector<PendingCopy> copies;
     uint32_t copy_group[32] = {};
+    std::shared_ptr<Products> products;
+    bool watched = false;             // registers belong to products
+    uint32_t warpgroup_step = 0;      // instructions of the warpgroup that this warp has been through
+    uint32_t proxy_fence[32] = {};    // stamp of the last one by lane
+
+    // The mbarrier that lanes waited for in vain when they last tried.
+    struct Poll { uint32_t barrier = none, at = 0; Mask lanes = 0; bool recent = false; } poll;
 
     // Ordering inside the warp, see race.h.
     std::vector<uint32_t> clock;      // per warp of the block: accesses stamped below this happened before
@@ -106,6 +124,13 @@ struct MemoryBarrier {  // mbarrier
 
 struct SharedWord;
 
+// What all four warps of a warpgroup have to do alike.
+struct WarpgroupStep {
+    uint32_t pc;
+    uint64_t operands[3];
+    bool operator==(const WarpgroupStep&) const = default;
+};
+
 // What all blocks of a launch share.
 struct Launch {
     const LaunchRequest& request;
@@ -144,6 +169,9 @@ struct Block {
     uint32_t live_threads = 0;
     Barrier barriers[16];
     std::unordered_map<uint32_t, MemoryBarrier> memory_barriers;
+    std::vector<BulkCopy> bulk_copies;
+    std::vector<std::vector<WarpgroupStep>> warpgroups;
+    uint32_t vain_polls = 0;          // of mbarriers since anything else happened
     std::mt19937_64 random;
     uint32_t stamp = 1, full_barrier_stamp = 0;  // of synchronisations in the block
     bool acquired = false;            // an atomic or acquiring access was made: other blocks' words may be read
@@ -151,10 +179,14 @@ struct Block {
 
     void arrive(Warp& warp, uint32_t barrier, uint32_t expected, bool waits);
     void check_barriers();
+    void progressed() { vain_polls = 0; }
+    // Lanes found a phase of an mbarrier unfinished. A deadlock when nothing else has happened for long.
+    void wait_in_vain(Warp& warp, uint32_t barrier, Mask lanes);
+    uint32_t copy_engine() const { return warp_count_ * 32; }  // its thread number
     [[noreturn]] void fail(const Warp& warp, int lane, int result, const std::string& what) const;
     [[noreturn]] void fail(int result, const std::string& report) const { throw Fault{result, report}; }
     [[noreturn]] void deadlock() const;
-    std::string thread_name(uint32_t thread) const;  // "(x,y,z)"
+    std::string thread_name(uint32_t thread) const;  // "(x,y,z)", or "of the copy engine"
     std::string heading() const;                     // "kernel NAME block (x,y,z)"
 
 private:

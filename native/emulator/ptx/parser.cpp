@@ -433,10 +433,11 @@ private:
         if (lex_.is("-") || std::isdigit(static_cast<unsigned char>(lex_.front()))) return immediate();
         if (lex_.accept("!")) o.negated = true;
         std::string name = lex_.take();
-        if (name == "_") return o;
-        o.reg = find_register(name);
-        o.kind = o.reg >= 0 ? Operand::Kind::Register : Operand::Kind::Symbol;
-        o.name = name;
+        if (name != "_") {
+            o.reg = find_register(name);
+            o.kind = o.reg >= 0 ? Operand::Kind::Register : Operand::Kind::Symbol;
+            o.name = name;
+        }
         if (lex_.accept("|")) {
             std::string second = lex_.take();
             o.second = second == "_" ? -1 : find_register(second);
@@ -464,6 +465,7 @@ private:
             if (lex_.accept("+")) o.bits = immediate().bits;
             else if (lex_.is("-")) o.bits = immediate().bits;
         }
+        if (lex_.accept(",")) o.elements = list().elements;  // coordinates in a tensor
         o.kind = Operand::Kind::Address;
         lex_.expect("]");
         return o;

@@ -40,7 +40,7 @@ struct Operand {
     bool is_float = false;        // bits holds a double, or a float when single is set
     bool single = false;
     int64_t bits = 0;             // immediate, or the offset of an address
-    std::vector<Operand> elements;
+    std::vector<Operand> elements;  // of a vector or list; of an address the coordinates in a tensor
 };
 
 using Location = std::array<uint32_t, 3>;  // file, line, column of .loc

@@ -9,6 +9,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <climits>
 #include <cstdint>
 #include <type_traits>
 
@@ -27,6 +28,7 @@ constexpr __host__ __device__ int round_up(int value, int multiple) { return cei
 }  // namespace kf
 
 #include "ptx.cuh"            // single instructions
+#include "ptx_sm90.cuh"       // single instructions of sm_90a
 #include "vec.cuh"            // 16-byte vectors, conversions
 #include "warp.cuh"           // lanes, warps, reductions in a fixed order
 #include "tile.cuh"           // shared memory as the tensor cores read it

@@ -19,6 +19,19 @@ public class WrapperDefinitionTests
         Assert.All(wrappers, wrapper => Assert.Contains($"conform_{wrapper}(", kernels, StringComparison.Ordinal));
     }
 
+    /// <summary>Those of sm_90a work together; each is called in sm90.cu.</summary>
+    [Fact]
+    public void EveryWrapperOfSm90_IsCalledByAMicroKernel()
+    {
+        string header = File.ReadAllText(Path.Combine(Repository.Root, "native", "include", "kf", "ptx_sm90.cuh"));
+        string kernels = File.ReadAllText(Path.Combine(Repository.Root, "native", "tests", "conformance", "sm90.cu"));
+
+        string[] wrappers = [.. Regex.Matches(header, @"KF_INLINE\s+\w+\s+(\w+)\([^;{]*\)\s*\{").Select(match => match.Groups[1].Value).Distinct()];
+
+        Assert.Contains("wgmma_registers", wrappers);
+        Assert.All(wrappers.Except(["mbarrier_try_wait_parity"]), wrapper => Assert.Matches($@"\b{wrapper}(<[^;]*>)?\(", kernels)); // mbarrier_wait calls that one
+    }
+
     /// <summary>The definition of a product, on numbers whose sum is exact: it is the sum.</summary>
     [Theory, InlineData(false), InlineData(true)]
     public void Definition_OfExactProducts_IsTheirSum(bool isHopper)

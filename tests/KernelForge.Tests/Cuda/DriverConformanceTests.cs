@@ -307,6 +307,23 @@ public abstract unsafe class DriverConformanceTests : IDisposable
         return graph;
     }
 
+    [ProviderFact]
+    public void TensorMap_OfGoodArguments_IsMade_OfBadOnesIsInvalidValue()
+    {
+        int major;
+        Ok(Driver.DeviceGetAttribute(&major, CudaDeviceAttribute.ComputeCapabilityMajor, Device()));
+        if (major < 9) return;
+        nint address;
+        Ok(Driver.MemAlloc(&address, 64 * 100 * 2));
+        var good = new TensorMaps.Arguments { Address = address };
+
+        Ok(TensorMaps.TryEncode(Driver, good, out _));
+
+        Assert.Equal(CUresult.InvalidValue, TensorMaps.TryEncode(Driver, good with { Address = address + 8 }, out _));
+        Assert.Equal(CUresult.InvalidValue, TensorMaps.TryEncode(Driver, good with { Sizes = [], Strides = [], Box = [] }, out _));
+        Ok(Driver.MemFree(address));
+    }
+
     private (nint Module, nint Function) Load()
     {
         byte[] log = new byte[1024];

@@ -163,6 +163,14 @@ internal sealed unsafe partial class FakeCudaDriver : ICudaDriver
         return result;
     }
 
+    public CUresult TensorMapEncodeTiled(
+        CudaTensorMap* map, int type, uint rank, nint address, ulong* sizes, ulong* strides, uint* box, uint* elementStrides,
+        int interleave, int swizzle, int promotion, int fill)
+    {
+        if (rank is 0 or > 5 || address % 16 != 0 || (nint)map % CudaTensorMap.Alignment != 0) return CUresult.InvalidValue;
+        return Set(InContext("cuTensorMapEncodeTiled"), map, default);
+    }
+
     private static CUresult Set<T>(CUresult result, T* target, T value) where T : unmanaged
     {
         if (result == CUresult.Success) *target = value;

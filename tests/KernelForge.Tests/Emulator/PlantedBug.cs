@@ -26,6 +26,12 @@ internal sealed record PlantedBug(string Name, string File, CUresult Result, str
 
     public int DynamicSharedBytes { get; init; }
 
+    /// <summary>Comment of the lines that a report may name.</summary>
+    public string Lines { get; init; } = Name;
+
+    /// <summary>Whether only sm_90a has its instructions.</summary>
+    public bool NeedsSm90 => File == "warpgroup";
+
     /// <summary>The one thread that can be to blame; null when several can.</summary>
     public int? Thread { get; init; }
 
@@ -55,7 +61,18 @@ internal sealed record PlantedBug(string Name, string File, CUresult Result, str
         new("unwritten_shared", "addresses", CUresult.LaunchFailed, "read of unwritten memory", (v, i) => v(63 - i)),
         new("two_blocks_one_word", "blocks", CUresult.LaunchFailed, "block", (v, i) => v(i)) { Blocks = 4, InputCount = 256 },
         new("non_atomic_counter", "blocks", CUresult.LaunchFailed, "block", (v, i) => v(i)) { Blocks = 4, InputCount = 256 },
+        new("missing_full_wait", "warpgroup", CUresult.LaunchFailed, "", (v, i) => v(127 - i)) { Threads = 128, InputCount = 128 },
+        new("early_refill", "warpgroup", CUresult.LaunchFailed, "", (v, i) => i < 128 ? v(127 - i) + v(255 - i) : 0) { Threads = 160, InputCount = 256 },
+        new("wrong_expected_bytes", "warpgroup", CUresult.LaunchTimeout, "0 of 1 arrivals and 16 bytes are missing", (v, i) => v(127 - i)) { Threads = 128, InputCount = 128 },
+        Product("missing_proxy_fence", "missing proxy fence"),
+        Product("missing_fence", "missing wgmma.fence"),
+        Product("missing_wait", "before the wait"),
+        Product("overwritten_operand", "race in shared memory"),
+        Product("half_warpgroup", "ends without what another one"),
     ];
+
+    private static PlantedBug Product(string name, string words) =>
+        new(name, "warpgroup", CUresult.LaunchFailed, words, (v, i) => v((i % 4 * 2 + i % 32 / 4) % 64)) { Threads = 128, DynamicSharedBytes = 24 * 1024, Lines = "product" };
 
     public static PlantedBug Named(string name) => All.Single(bug => bug.Name == name);
 }

@@ -204,6 +204,13 @@ internal sealed unsafe class DirectCudaDriver(DriverLibrary library) : ICudaDriv
     public CUresult EventElapsedTime(float* milliseconds, nint start, nint end) =>
         ((delegate* unmanaged<float*, nint, nint, CUresult>)_eventElapsedTime)(milliseconds, start, end);
 
+    private readonly void* _tensorMapEncodeTiled = library.Find("cuTensorMapEncodeTiled");
+    public CUresult TensorMapEncodeTiled(
+        CudaTensorMap* map, int type, uint rank, nint address, ulong* sizes, ulong* strides, uint* box, uint* elementStrides,
+        int interleave, int swizzle, int promotion, int fill) =>
+        ((delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, CUresult>)_tensorMapEncodeTiled)(
+            map, type, rank, address, sizes, strides, box, elementStrides, interleave, swizzle, promotion, fill);
+
     private readonly void* _launchKernel = library.Find("cuLaunchKernel");
     public CUresult LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint dynamicSharedBytes, nint stream, void** parameters) =>

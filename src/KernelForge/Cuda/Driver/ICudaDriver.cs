@@ -80,6 +80,11 @@ public unsafe interface ICudaDriver
     CUresult EventSynchronize(nint @event);
     CUresult EventElapsedTime(float* milliseconds, nint start, nint end);
 
+    // Tensor maps, at multiples of 64 bytes. Types, swizzles and so on are the numbers of cuda.h.
+    CUresult TensorMapEncodeTiled(
+        CudaTensorMap* map, int type, uint rank, nint address, ulong* sizes, ulong* strides, uint* box, uint* elementStrides,
+        int interleave, int swizzle, int promotion, int fill);
+
     // Launches. The kernel has one parameter, a struct, and parameters points at the one pointer to it.
     CUresult LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint dynamicSharedBytes, nint stream, void** parameters);
