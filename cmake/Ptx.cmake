@@ -1,5 +1,5 @@
 # Ptx.cmake - every native/kernels/NAME.cu -> artifacts/kernels/{sm_80,sm_90a}/NAME.ptx, which KernelForge.dll embeds,
-# and every native/tests/**/NAME.cu -> artifacts/test-kernels/{sm_80,sm_90a}/NAME.ptx, which only tests load.
+# and every native/tests/**/NAME.cu -> artifacts/test-kernels/{sm_80,sm_90a}/NAME.ptx, which only tests load. NAME_wgmma.cu is for sm_90a only.
 # Plain custom commands: CMake's own CUDA language would also link test programs and so want the CUDA runtime.
 
 # -fmad=false: every sum and product is rounded by itself unless the source says fma, so that all devices give the same bits.
@@ -11,14 +11,18 @@ if(NOT WIN32 AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 14 AND KF_NVCC
   endif()
 endif()
 
-# Compiles SOURCES for both architectures into FOLDER; appends the PTX files to the list OUTPUT. PTX whose source is gone is removed.
+# Compiles SOURCES for their architectures into FOLDER; appends the PTX files to the list OUTPUT. PTX whose source is gone is removed.
 function(kf_add_ptx output folder)
   set(made)
   cmake_path(GET folder FILENAME kind)
   foreach(source IN LISTS ARGN)
     cmake_path(GET source STEM name)
     cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${CMAKE_SOURCE_DIR} OUTPUT_VARIABLE relative)
-    foreach(architecture 80 90a)
+    set(architectures 80 90a)
+    if(name MATCHES "_wgmma$")
+      set(architectures 90a)
+    endif()
+    foreach(architecture IN LISTS architectures)
       set(ptx ${folder}/sm_${architecture}/${name}.ptx)
       set(raw ${CMAKE_BINARY_DIR}/ptx/${kind}/sm_${architecture}/${name}.ptx)
       file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/ptx/${kind}/sm_${architecture} ${folder}/sm_${architecture})

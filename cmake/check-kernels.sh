@@ -7,7 +7,7 @@
 #
 # A line: entry, architecture, registers, bytes of spill stores, bytes of spill loads, bytes of static shared memory, loop_local, the number of
 # loads and stores of local memory (LDL, STL) between a backward branch and its target. A C75xx message of ptxas, which says that
-# it serialised wgmma, is an error whatever the budget.
+# it serialised wgmma, is an error whatever the budget, and so is an entry named *_wgmma* that does not live up to its name.
 set -euo pipefail
 
 fail() { echo "check-kernels.sh: $*" >&2; exit 1; }
@@ -55,6 +55,22 @@ read_sass() {
     END { flush() }'
 }
 
+# What is wrong with the SASS of entries named *_wgmma*: they multiply by warpgroup (HGMMA) what tensor maps bring (UTMALDG), and use no local memory.
+wgmma_faults() {
+  awk '
+    function flush() {
+      if (entry ~ /_wgmma/ && !products) print entry, "has no HGMMA"
+      if (entry ~ /_wgmma/ && !copies) print entry, "has no UTMALDG"
+      if (entry ~ /_wgmma/ && local) print entry, "has", local, "accesses to local memory"
+      products = copies = local = 0
+    }
+    /Function :/ { flush(); entry = $NF }
+    / HGMMA[. ]/ { products++ }
+    / UTMALDG[. ]/ { copies++ }
+    / (LDL|STL)[. ]/ { local++ }
+    END { flush() }'
+}
+
 measure() {
   local toolkit=$1 ptx=$2 architecture
   shift 2
@@ -63,8 +79,10 @@ measure() {
   for architecture in "$@"; do
     "$toolkit/bin/ptxas" -v -arch="$architecture" -o "$work/cubin" "$ptx" > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "ptxas refuses $ptx for $architecture"; }
     if grep 'C75[0-9][0-9]' "$work/log" >&2; then fail "ptxas serialises wgmma in $ptx for $architecture"; fi
-    "$toolkit/bin/cuobjdump" -sass "$work/cubin" | read_sass | sort > "$work/sass"
-    read_ptxas < "$work/log" | sort | join - "$work/sass" |
+    "$toolkit/bin/cuobjdump" -sass "$work/cubin" > "$work/sass"
+    if wgmma_faults < "$work/sass" | grep . >&2; then fail "$ptx for $architecture is no kernel of warpgroup products"; fi
+    read_sass < "$work/sass" | sort > "$work/local"
+    read_ptxas < "$work/log" | sort | join - "$work/local" |
       awk -v OFS='\t' -v architecture="$architecture" '{ print $1, architecture, $2, $3, $4, $5, $6 }'
   done
 }

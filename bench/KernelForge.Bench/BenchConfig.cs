@@ -20,7 +20,7 @@ internal sealed class BenchConfig : ManualConfig
         AddJob(Job.Default
             .WithToolchain(InProcessEmitToolchain.Instance)
             .WithClock(BenchClock.Instance)
-            .WithWarmupCount(1)
+            .WithWarmupCount(4)
             .WithIterationCount(7)
             .WithIterationTime(TimeInterval.FromMilliseconds(50)));
         WithSummaryStyle(SummaryStyle.Default.WithMaxParameterColumnWidth(60));

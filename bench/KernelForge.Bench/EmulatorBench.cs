@@ -89,7 +89,7 @@ public unsafe class EmulatorBench
     {
         DeviceMatrix Random(int rows, int columns) => _operands.Random(DType.BF16, rows, columns);
         (_x, _weights, _product) = (Random(Size, Size), Random(Size, Size), Random(Size, Size));
-        _attention = new AttentionOperands(_operands, new AttentionShape(1, Tokens, 0, Heads, Heads, HeadDim), DType.BF16);
+        _attention = new AttentionOperands(_operands, _device.Operators, new AttentionShape(1, Tokens, 0, Heads, Heads, HeadDim), DType.BF16);
         (_rows, _rowWeights, _norms) = (Random(NormRows, NormColumns), Random(1, NormColumns), Random(NormRows, NormColumns));
     }
 

@@ -54,6 +54,36 @@ extern "C" __global__ void serial(float* x, unsigned long long a, unsigned long 
 }
 KERNEL
 
+# An entry named after warpgroup products, with all or some of what belongs to it.
+cat > named_wgmma.cu <<'KERNEL'
+__device__ void product(float (&d)[4], unsigned long long a, unsigned long long b) {
+    asm volatile("wgmma.fence.sync.aligned;");
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%0, %1, %2, %3}, %4, %5, p, 1, 1, 0, 0; }"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "l"(a), "l"(b));
+    asm volatile("wgmma.commit_group.sync.aligned;");
+    asm volatile("wgmma.wait_group.sync.aligned 0;");
+}
+__device__ void copy(const void* map) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%0, %0}], [%0];" :: "r"(1024), "l"(map) : "memory");
+}
+struct alignas(64) Map { char bytes[128]; };
+extern "C" __global__ void named_wgmma(const __grid_constant__ Map map, float* x, unsigned long long a, int n) {
+    float d[4] = {};
+#ifdef COPY
+    copy(&map);
+#endif
+#ifdef PRODUCT
+    product(d, a, a);
+#endif
+#ifdef LOCAL
+    float seen[32];
+    for (int i = 0; i < 32; ++i) seen[i * n & 31] = x[i];
+    d[0] += seen[n & 31];
+#endif
+    for (int j = 0; j < 4; ++j) x[threadIdx.x * 4 + j] = d[j];
+}
+KERNEL
+
 for name in good spilling looping; do "$toolkit/bin/nvcc" -ptx -gencode=arch=compute_80,code=compute_80 -o $name.ptx $name.cu; done
 "$toolkit/bin/nvcc" -ptx -gencode=arch=compute_90a,code=compute_90a -o serial.ptx serial.cu
 
@@ -84,6 +114,16 @@ passes 'local memory in a loop that the budget allows' "$checker" check <(budget
 refuses 'a kernel without a budget' 'good for sm_80 has no line' "$checker" check <(echo '#') good.measured
 refuses 'a budget without a kernel' 'looping for sm_80 is in native/budgets.tsv' "$checker" check <(budget good 16 0 0 256 0; budget looping 255 0 0 0 99) good.measured
 refuses 'wgmma that ptxas serialises' 'serialises wgmma' "$checker" measure "$toolkit" serial.ptx sm_90a
+
+named() { "$toolkit/bin/nvcc" -ptx "$@" -gencode=arch=compute_90a,code=compute_90a -o named.ptx named_wgmma.cu; }
+named -DPRODUCT -DCOPY
+passes 'a kernel of warpgroup products' "$checker" measure "$toolkit" named.ptx sm_90a
+named -DCOPY
+refuses 'a kernel without warpgroup products' 'named_wgmma has no HGMMA' "$checker" measure "$toolkit" named.ptx sm_90a
+named -DPRODUCT
+refuses 'a kernel without copies by tensor map' 'named_wgmma has no UTMALDG' "$checker" measure "$toolkit" named.ptx sm_90a
+named -DPRODUCT -DCOPY -DLOCAL
+refuses 'a kernel of warpgroup products with local memory' 'accesses to local memory' "$checker" measure "$toolkit" named.ptx sm_90a
 
 { budget good 48 0 0 256 0; budget gone 8 0 0 0 0; } > before
 "$checker" propose before good.measured looping.measured > proposed

@@ -33,13 +33,6 @@
 
 #include "kf/kf.cuh"
 
-// Positions of a softmax step. The canon of an architecture: two of them need not agree in their bits.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-constexpr int TILE = 128;
-#else
-constexpr int TILE = 64;
-#endif
-constexpr int SPLIT = 512;  // positions; a multiple of TILE
 constexpr int CHUNK = 32;   // positions of a buffer
 constexpr int CHUNKS = TILE / CHUNK;
 
@@ -53,8 +46,9 @@ template <class T> struct AttentionArgs {  // mirrored by AttentionArgs in C#
     void* result;  // T, or float
     int sequences, group, kv_heads, head_dim, block_size;
     int queries_stride, result_stride;
+    int window;  // positions that a token sees, its own included; 0: all
     int result_is_float;
-    float scale;  // times log2(e)
+    Scoring scoring;
 };
 
 // Sizes of an instantiation. CudaOperators.Attention.cs uses the same numbers.
@@ -79,34 +73,11 @@ struct RowTile {
     int end;             // positions that any of the rows sees
     const int* blocks;   // of the sequence
     KF_INLINE int position(int row, int group) const { return context + (first_row + min(row, rows - 1)) / group; }
-};
-
-// A thread's part of the softmax of its two rows, side 0 and 1, over the tiles of a split.
-template <int HEAD_DIM> struct State {
-    float max[2], sum[2];
-    float output[HEAD_DIM / 8][4];
-
-    KF_INLINE void start() {
-        max[0] = max[1] = -INFINITY;
-        sum[0] = sum[1] = 0.0f;
-#pragma unroll
-        for (int n = 0; n < HEAD_DIM / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) output[n][i] = 0.0f;
-        }
+    template <class T> KF_INLINE Visible visible(int row, const AttentionArgs<T>& args) const {
+        int last = position(row, args.group);
+        return {args.window > 0 ? last - args.window + 1 : 0, last};
     }
 };
-
-using Scores = float[TILE / 8][4];  // groups of 8 positions, values of a thread
-
-// 2^((old - max) c), the difference first so that it is exactly 1 when the maximum stays; 1 before any score.
-KF_INLINE float decay(float old, float max, float scale) { return max == -INFINITY ? 1.0f : ex2(__fmul_rn(__fsub_rn(old, max), scale)); }
-
-// Over the four lanes that share a row, neighbours first.
-KF_INLINE float quad_sum(float value) {
-    value = __fadd_rn(value, __shfl_xor_sync(ALL_LANES, value, 1));
-    return __fadd_rn(value, __shfl_xor_sync(ALL_LANES, value, 2));
-}
 
 template <int ROWS, class T> KF_INLINE int first_tile(const AttentionArgs<T>& args, int sequence) {
     return (int)((long long)args.query_offsets[sequence] * args.group / ROWS) + sequence;
@@ -188,50 +159,14 @@ template <int HEAD_DIM, class T> KF_INLINE void score(float (*scores)[4], const 
     }
 }
 
-// One step of the online softmax: turns scores into p and rescales the state. Rows are at the given positions.
-template <int HEAD_DIM> KF_INLINE void add_scores(State<HEAD_DIM>& state, Scores& scores, int first, const int (&positions)[2], float scale) {
-#pragma unroll
-    for (int side = 0; side < 2; side++) {
-        float max = state.max[side];
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                float& score = scores[n][side * 2 + i];
-                if (first + n * 8 + lane_id() % 4 * 2 + i > positions[side]) score = -INFINITY;
-                max = fmaxf(max, score);
-            }
-        }
-        max = reduce_lanes<4>(max, Max());
-
-        float factor = decay(state.max[side], max, scale), shift = max == -INFINITY ? 0.0f : -__fmul_rn(max, scale), sum = 0.0f;
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                float& score = scores[n][side * 2 + i];
-                score = ex2(__fmaf_rn(score, scale, shift));
-                sum = __fadd_rn(sum, score);
-            }
-        }
-        state.max[side] = max;
-        state.sum[side] = __fmaf_rn(state.sum[side], factor, sum);
-#pragma unroll
-        for (int n = 0; n < HEAD_DIM / 8; n++) {
-            state.output[n][side * 2] = __fmul_rn(state.output[n][side * 2], factor);
-            state.output[n][side * 2 + 1] = __fmul_rn(state.output[n][side * 2 + 1], factor);
-        }
-    }
-}
-
 // Adds p times the values of a chunk to the output.
 template <int HEAD_DIM, class T>
-KF_INLINE void add_values(State<HEAD_DIM>& state, const float (*p)[4], const T* values, int values_there, int head_dim) {
+KF_INLINE void add_values(SoftmaxState<HEAD_DIM>& state, const float (*p)[4], const T* values, int values_there, int head_dim) {
 #pragma unroll
     for (int step = 0; step < CHUNK / 16; step++) {
         if (step * 16 >= values_there) break;
-        const float(&left)[4] = p[2 * step], (&right)[4] = p[2 * step + 1];
-        uint32_t a[4] = {pack<T>(left[0], left[1]), pack<T>(left[2], left[3]), pack<T>(right[0], right[1]), pack<T>(right[2], right[3])}, b[4];
+        uint32_t a[4], b[4];
+        pack_weights<T>(a, p, step);
 #pragma unroll
         for (int pair = 0; pair < HEAD_DIM / 16; pair++) {
             if (pair * 16 >= head_dim) break;
@@ -242,33 +177,8 @@ KF_INLINE void add_values(State<HEAD_DIM>& state, const float (*p)[4], const T* 
     }
 }
 
-// The softmax over the splits so far; its output is the thread's column of Shared::totals.
-struct Total {
-    float max[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
-};
-
-// Adds a finished split to the total.
-template <int HEAD_DIM, int THREADS>
-KF_INLINE void fold_split(Total& total, float (&totals)[HEAD_DIM / 2][THREADS], const State<HEAD_DIM>& state, float scale) {
-#pragma unroll
-    for (int side = 0; side < 2; side++) {
-        float max = fmaxf(total.max[side], state.max[side]);
-        float of_total = decay(total.max[side], max, scale), of_split = decay(state.max[side], max, scale);
-        total.max[side] = max;
-        total.sum[side] = __fmaf_rn(quad_sum(state.sum[side]), of_split, __fmul_rn(total.sum[side], of_total));
-#pragma unroll
-        for (int n = 0; n < HEAD_DIM / 8; n++) {
-#pragma unroll
-            for (int i = side * 2; i < side * 2 + 2; i++) {
-                float& value = totals[n * 4 + i][threadIdx.x];
-                value = __fmaf_rn(state.output[n][i], of_split, __fmul_rn(value, of_total));
-            }
-        }
-    }
-}
-
-template <int HEAD_DIM, int THREADS, class T>
-KF_INLINE void write_result(const AttentionArgs<T>& args, const RowTile& tile, const Total& total, const float (&totals)[HEAD_DIM / 2][THREADS]) {
+template <int HEAD_DIM, class Output, class T>
+KF_INLINE void write_result(const AttentionArgs<T>& args, const RowTile& tile, const SoftmaxTotal& total, Output& output) {
 #pragma unroll
     for (int side = 0; side < 2; side++) {
         int row = warp_id() * 16 + lane_id() / 4 + side * 8;
@@ -281,7 +191,7 @@ KF_INLINE void write_result(const AttentionArgs<T>& args, const RowTile& tile, c
             for (int i = 0; i < 2; i++) {
                 int column = n * 8 + lane_id() % 4 * 2 + i;
                 if (column >= args.head_dim) break;
-                float value = __fmul_rn(totals[n * 4 + side * 2 + i][threadIdx.x], factor);
+                float value = __fmul_rn(output(n, side * 2 + i), factor);
                 if (args.result_is_float) static_cast<float*>(args.result)[start + column] = value;
                 else static_cast<T*>(args.result)[start + column] = from_float<T>(value);
             }
@@ -296,14 +206,14 @@ template <int HEAD_DIM, class T> KF_INLINE void attention(const AttentionArgs<T>
     if (tile.rows == 0) return;
 
     int row = warp_id() * 16 + lane_id() / 4;
-    int positions[2] = {tile.position(row, args.group), tile.position(row + 8, args.group)};
+    Visible visible[2] = {tile.visible(row, args), tile.visible(row + 8, args)};
     bool has_rows = warp_id() * 16 < tile.rows;  // warps without rows only copy
-    State<HEAD_DIM> state;
-    Total total;
+    SoftmaxState<HEAD_DIM> state;
+    SoftmaxTotal total;
+    SharedOutput<HEAD_DIM, Sizes<HEAD_DIM>::ROWS * 2> output{&shared.totals[0][threadIdx.x]};
     Scores scores;
     state.start();
-#pragma unroll
-    for (int i = 0; i < HEAD_DIM / 2; i++) shared.totals[i][threadIdx.x] = 0.0f;
+    start_total<HEAD_DIM>(total, output);
 
     load_queries<HEAD_DIM>(shared.queries, args, tile);  // joins the group of the first keys
     load_chunk<HEAD_DIM>(shared.chunks[0], args, tile, 0, 0);
@@ -318,7 +228,11 @@ template <int HEAD_DIM, class T> KF_INLINE void attention(const AttentionArgs<T>
                 score<HEAD_DIM>(scores + i * CHUNK / 8, shared.queries, shared.chunks[i % 2], tile.end - first - i * CHUNK, args.head_dim);
             __syncthreads();  // they have been read: the buffer may be filled again
         }
-        if (has_rows) add_scores(state, scores, first, positions, args.scale);
+        if (has_rows) {
+            if (args.scoring.cap != 0.0f) cap_scores(scores, args.scoring);
+            mask_scores(scores, first, visible);
+            add_scores(state, scores, args.scoring.scale);
+        }
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             if (i + 1 < CHUNKS) load_chunk<HEAD_DIM>(shared.chunks[(i + 1) % 2], args, tile, 1, first + (i + 1) * CHUNK);
@@ -330,11 +244,11 @@ template <int HEAD_DIM, class T> KF_INLINE void attention(const AttentionArgs<T>
             __syncthreads();  // they have been read
         }
         if (has_rows && ((first + TILE) % SPLIT == 0 || first + TILE >= tile.end)) {
-            fold_split<HEAD_DIM>(total, shared.totals, state, args.scale);
+            fold_state(total, output, state, args.scoring.scale);
             state.start();
         }
     }
-    if (has_rows) write_result<HEAD_DIM>(args, tile, total, shared.totals);
+    if (has_rows) write_result<HEAD_DIM>(args, tile, total, output);
 }
 
 extern "C" __global__ void __launch_bounds__(128) attention_f16_simple_64(const __grid_constant__ AttentionArgs<half> args) { attention<64>(args); }

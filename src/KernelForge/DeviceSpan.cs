@@ -35,6 +35,13 @@ public readonly struct DeviceSpan<T> where T : unmanaged
         return _buffer is null ? default : new DeviceSpan<T>(_buffer, _offsetBytes + (nint)start * sizeof(T), length);
     }
 
+    /// <summary>The same memory as elements of another type, which must fill it exactly.</summary>
+    internal unsafe DeviceSpan<TOther> As<TOther>() where TOther : unmanaged
+    {
+        Check.That((long)Length * sizeof(T) % sizeof(TOther) == 0, $"As: {Length} elements of {sizeof(T)} bytes are no whole number of {sizeof(TOther)}");
+        return _buffer is null ? default : new DeviceSpan<TOther>(_buffer, _offsetBytes, (int)((long)Length * sizeof(T) / sizeof(TOther)));
+    }
+
     /// <summary>Copies host elements to the device; lengths must be equal.</summary>
     public void CopyFrom(ReadOnlySpan<T> source)
     {

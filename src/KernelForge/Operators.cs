@@ -11,7 +11,8 @@ namespace KernelForge;
 /// <item><term><see cref="MatMul"/></term><description>x · Wᵀ + bias</description></item>
 /// <item><term><see cref="Rope"/></term><description>rotary position embedding</description></item>
 /// <item><term><see cref="AppendKv"/></term><description>keys and values into a paged cache</description></item>
-/// <item><term><see cref="Attention"/></term><description>causal attention of variable-length queries over a paged cache</description></item>
+/// <item><term><see cref="Attention(in DeviceMatrix, in KvLayer, AttentionPlan, float, in DeviceMatrix, float)"/></term><description>causal attention of variable-length queries over a paged cache</description></item>
+/// <item><term><see cref="PrefixAttention"/>, <see cref="MergeAttention"/></term><description>attention over a dense shared prefix; joining parts</description></item>
 /// <item><term><see cref="SiluMul"/></term><description>the gate of a gated MLP</description></item>
 /// <item><term><see cref="ArgMax"/>, <see cref="Sample"/></term><description>from logits to tokens</description></item>
 /// <item><term><see cref="AdjustLogits"/>, <see cref="LogProbs"/></term><description>penalties and biases; log-probabilities</description></item>

@@ -26,7 +26,7 @@ public sealed class DeviceTheoryDiscoverer(IMessageSink messages) : TheoryDiscov
     protected override IEnumerable<IXunitTestCase> CreateTestCasesForDataRow(
         ITestFrameworkDiscoveryOptions discoveryOptions, ITestMethod testMethod, IAttributeInfo theoryAttribute, object[] dataRow)
     {
-        string? name = dataRow.OfType<string>().FirstOrDefault(Devices.Names.Contains);
+        string? name = dataRow.OfType<string>().FirstOrDefault(Devices.Has);
         if (name is null) return base.CreateTestCasesForDataRow(discoveryOptions, testMethod, theoryAttribute, dataRow);
         if (Devices.SkipReason(name) is string reason)
             return CreateTestCasesForSkippedDataRow(discoveryOptions, testMethod, theoryAttribute, dataRow, reason);

@@ -6,10 +6,13 @@ namespace KernelForge.Tests;
 /// </summary>
 public static class Devices
 {
+    private const string ByMmaSync = "emulated-sm90-mma";
+
     private static readonly Dictionary<string, Subject> Subjects = new()
     {
         ["emulated-sm80"] = Emulated(0),
         ["emulated-sm90"] = Emulated(1),
+        [ByMmaSync] = Emulated(1, usesWarpgroups: false),
         ["cuda"] = new Subject(() => Device.OpenCuda(), WhyNoCuda, "KF_REQUIRE_CUDA", [DType.F16, DType.BF16]),
     };
 
@@ -22,7 +25,7 @@ public static class Devices
         }
 
         CpuNames = [.. Subjects.Keys.Where(name => name.StartsWith("cpu-", StringComparison.Ordinal))];
-        CudaNames = [.. Subjects.Keys.Except(CpuNames)];
+        CudaNames = [.. Subjects.Keys.Except([.. CpuNames, ByMmaSync])];
     }
 
     /// <summary>From the slowest instruction set to the fastest.</summary>
@@ -30,6 +33,9 @@ public static class Devices
 
     /// <summary>Devices that run the CUDA kernels. Those that are missing have a name too.</summary>
     public static string[] CudaNames { get; }
+
+    /// <summary>Those, and the emulated sm_90 without kernels of warpgroup products: for operators that have both kinds.</summary>
+    public static string[] WideNames => [.. CudaNames, ByMmaSync];
 
     public static string[] Names => [.. CpuNames, .. CudaNames];
 
@@ -54,13 +60,16 @@ public static class Devices
     public static DType[] FloatTypes(string name) => Subjects[name].FloatTypes;
 
     /// <summary>Whether the CPU's rules for mixed types and bad indices do not apply.</summary>
-    public static bool IsCuda(string name) => CudaNames.Contains(name);
+    public static bool IsCuda(string name) => !CpuNames.Contains(name);
+
+    /// <summary>Whether a device has that name.</summary>
+    public static bool Has(string name) => Subjects.ContainsKey(name);
 
     /// <summary>Why tests on this device cannot run here; null when they can, or when they must.</summary>
     public static string? SkipReason(string name) => Subjects.TryGetValue(name, out Subject? subject) ? subject.SkipReason : null;
 
-    private static Subject Emulated(int ordinal) =>
-        new(() => Emulator.Open(ordinal), Emulator.WhyMissing, "KF_REQUIRE_EMULATOR", [DType.F16, DType.BF16]);
+    private static Subject Emulated(int ordinal, bool usesWarpgroups = true) =>
+        new(() => Emulator.Open(ordinal, usesWarpgroups), Emulator.WhyMissing, "KF_REQUIRE_EMULATOR", [DType.F16, DType.BF16]);
 
     private static string? WhyNoCuda()
     {

@@ -31,11 +31,11 @@ internal static unsafe class Emulator
     }
 
     /// <summary>Emulated device 0, an "sm_80", or 1, an "sm_90".</summary>
-    public static Device Open(int ordinal)
+    public static Device Open(int ordinal, bool usesWarpgroups = true)
     {
         if (WhyMissing() is string reason) throw new InvalidOperationException(reason);
         _ = Library.Value;
-        return Device.OpenCuda(ordinal, new CudaDeviceOptions { DriverLibrary = Path });
+        return Device.OpenCuda(ordinal, new CudaDeviceOptions { DriverLibrary = Path, UsesWarpgroups = usesWarpgroups });
     }
 
     /// <summary>Changes one of the emulator's settings for all of its devices.</summary>

@@ -32,6 +32,9 @@ public sealed class GuardedMatrix : IDisposable
 
     private int StrideBytes => Matrix.RowStride * Matrix.DType.Size();
 
+    /// <summary>All elements of a matrix without gaps. <typeparamref name="T"/> must be the element type.</summary>
+    public DeviceSpan<T> Span<T>() where T : unmanaged => new(_buffer, GuardBytes, Matrix.Rows * Matrix.Columns);
+
     public static implicit operator DeviceMatrix(GuardedMatrix matrix) => matrix.Matrix;
 
     /// <summary>Rounds to the element type and stores, row after row.</summary>

@@ -26,5 +26,5 @@ public class CudaAttentionBench : CudaOperatorBench
     [Benchmark]
     public void Attention() => _operands.Attend(Device.Operators);
 
-    protected override void Allocate() => _operands = new AttentionOperands(Operands, Shape, DType.BF16);
+    protected override void Allocate() => _operands = new AttentionOperands(Operands, Device.Operators, Shape, DType.BF16);
 }

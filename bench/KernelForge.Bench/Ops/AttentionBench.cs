@@ -33,7 +33,7 @@ public class AttentionBench : CpuOperatorBench
         BaselineThreads.Run(ref work, Threads);
     }
 
-    protected override void Allocate() => _operands = new AttentionOperands(Operands, Shape, DType.F32);
+    protected override void Allocate() => _operands = new AttentionOperands(Operands, Device.Operators, Shape, DType.F32);
 
     private readonly struct Rows(AttentionBench bench) : IParallelWork
     {
@@ -50,7 +50,7 @@ public class AttentionBench : CpuOperatorBench
         {
             KvLayer cache = bench._operands.Cache;
             int headDim = cache.Format.HeadDim, kvHead = head * cache.Format.KvHeads / bench.Shape.QueryHeads, sequence = token / bench.Shape.Queries;
-            ReadOnlySpan<int> blocks = bench._operands.Plan.BlockTables.OnCpu[bench._operands.Plan.BlockOffsets.OnCpu[sequence]..];
+            ReadOnlySpan<int> blocks = bench._operands.Batch.BlockTables.OnCpu[bench._operands.Batch.BlockOffsets.OnCpu[sequence]..];
             ReadOnlySpan<float> query = bench._operands.Queries.Row<float>(token).Slice(head * headDim, headDim);
             Span<float> result = bench._operands.Result.Row<float>(token).Slice(head * headDim, headDim);
             for (int p = 0; p < scores.Length; p++)

@@ -14,12 +14,14 @@ public sealed record AttentionShape(int Sequences, int Queries, int Context, int
     private double VisibleKeys => (double)Queries * Context + (double)Queries * (Queries + 1) / 2;
 }
 
-/// <summary>A step of attention in one element type: keys and values in blocks of 16 at random places, as the engine keeps them.</summary>
+/// <summary>A step of attention in one element type, no prefix shared: keys and values in blocks of 16 at random places, as the engine keeps them.</summary>
 internal sealed class AttentionOperands
 {
     public const int BlockSize = 16;
 
-    public AttentionOperands(Operands operands, AttentionShape shape, DType type)
+    private readonly AttentionPlan _plan;
+
+    public AttentionOperands(Operands operands, Operators operators, AttentionShape shape, DType type)
     {
         int tokens = shape.Sequences * shape.Queries, blocks = (shape.Context + shape.Queries + BlockSize - 1) / BlockSize;
         var format = new KvFormat(BlockSize, shape.KvHeads, shape.HeadDim, type);
@@ -28,13 +30,14 @@ internal sealed class AttentionOperands
         Result = operands.Random(type, tokens, shape.QueryHeads * shape.HeadDim);
         Cache = new KvLayer(operands.Random(type, shape.Sequences * blocks * format.RowsPerBlock, shape.HeadDim), format);
 
-        int[] table = [.. Enumerable.Range(0, shape.Sequences * blocks)];
+        int[] table = [.. Enumerable.Range(0, shape.Sequences * blocks)], contexts = [.. Enumerable.Repeat(shape.Context, shape.Sequences)];
+        int[] offsets = [.. Enumerable.Range(0, shape.Sequences + 1).Select(s => s * shape.Queries)];
+        int[] blockOffsets = [.. Enumerable.Range(0, shape.Sequences + 1).Select(s => s * blocks)];
         new Random(2).Shuffle(table);
-        Plan = new AttentionPlan(
-            operands.Span([.. Enumerable.Range(0, shape.Sequences + 1).Select(s => s * shape.Queries)]),
-            operands.Span([.. Enumerable.Repeat(shape.Context, shape.Sequences)]),
-            operands.Span([.. Enumerable.Range(0, shape.Sequences + 1).Select(s => s * blocks)]),
-            operands.Span(table));
+        Batch = new AttentionBatch(operands.Span(offsets), operands.Span(contexts), operands.Span(blockOffsets), operands.Span(table));
+        var planner = new AttentionPlanner(new AttentionPlannerOptions(format, table.Length, shape.QueryHeads, operators.AttentionTiling(format)));
+        planner.Plan(offsets, contexts, blockOffsets, table);
+        _plan = planner.On(operands.Span(planner.Memory.ToArray()), operands.Span(new float[planner.WorkspaceLength]));
     }
 
     public float Scale { get; }
@@ -45,7 +48,7 @@ internal sealed class AttentionOperands
 
     public KvLayer Cache { get; }
 
-    public AttentionPlan Plan { get; }
+    public AttentionBatch Batch { get; }
 
-    public void Attend(Operators operators) => operators.Attention(Queries, Cache, Plan, Scale, Result);
+    public void Attend(Operators operators) => operators.Attention(Queries, Cache, _plan, Scale, Result);
 }

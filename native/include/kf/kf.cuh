@@ -32,6 +32,9 @@ constexpr __host__ __device__ int round_up(int value, int multiple) { return cei
 #include "vec.cuh"            // 16-byte vectors, conversions
 #include "warp.cuh"           // lanes, warps, reductions in a fixed order
 #include "tile.cuh"           // shared memory as the tensor cores read it
+#include "softmax_state.cuh"  // the canon of attention, step by step
+#include "attention_items.cuh"  // what a plan asks of attention kernels
+#include "wide_items.cuh"       // what its wide items share
 #include "rows.cuh"           // rows of any length and alignment
 #include "normalize.cuh"      // root-mean-square normalisation
 #include "exact_math.cuh"     // exponential and logarithm with the bits of the CPU

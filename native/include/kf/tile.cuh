@@ -1,15 +1,18 @@
 // tile.cuh - tiles of 16-bit elements in shared memory, and how the tensor cores' operands are read from them.
 //
-// A tile has COLUMNS elements in a row, a multiple of 64. The 16-byte vectors of row r are stored in the order vector ^ (r % 8):
-// eight rows at one column, which is what ldmatrix reads at once, then lie in eight different groups of banks.
+// A tile has COLUMNS elements in a row, a multiple of 32. Of every 8 16-byte vectors of row r, vector v is stored at v ^ (r % 8). Where COLUMNS is no
+// multiple of 64 every other row starts in the middle of the banks; there, of every 4, at v ^ (r / 2 % 4). Either way eight rows at one column, which is
+// what ldmatrix reads at once, lie in eight different groups of banks.
 #pragma once
 
 namespace kf {
 
 // Element of a tile at which a vector of a row starts.
 template <int COLUMNS> KF_INLINE int tile_offset(int row, int vector) {
-    static_assert(COLUMNS % 64 == 0);
-    return row * COLUMNS + (vector ^ (row % 8)) * 8;
+    static_assert(COLUMNS % 32 == 0);
+    constexpr int GROUP = COLUMNS % 64 == 0 ? 8 : 4;  // vectors that change places
+    int order = GROUP == 8 ? row % 8 : row / 2 % 4;
+    return row * COLUMNS + (vector / GROUP * GROUP + (vector % GROUP ^ order)) * 8;
 }
 
 // Starts a copy of the first count elements at source (none if count <= 0, at most 8) into a vector of a tile, zeros behind them.

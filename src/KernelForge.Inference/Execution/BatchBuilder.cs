@@ -28,7 +28,7 @@ internal sealed class BatchBuilder
         DeviceSpan<int> device = arena.Span<int>(layout.Length);
         device.CopyFrom(host);
         DeviceSpan<int> Part(Range range) => device.Slice(range.Start.Value, range.End.Value - range.Start.Value);
-        var attention = new AttentionPlan(Part(layout.QueryOffsets), Part(layout.ContextLengths), Part(layout.BlockOffsets), Part(layout.BlockTables));
+        var attention = new AttentionBatch(Part(layout.QueryOffsets), Part(layout.ContextLengths), Part(layout.BlockOffsets), Part(layout.BlockTables));
         return new StepBatch(Part(layout.TokenIds), Part(layout.Positions), Part(layout.Slots), attention, Part(layout.LogitTokens));
     }
 

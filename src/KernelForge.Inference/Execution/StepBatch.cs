@@ -7,4 +7,4 @@ namespace KernelForge.Inference;
 /// <param name="Attention">Which tokens belong together, and their blocks.</param>
 /// <param name="LogitTokens">[sampling rows] index of the token whose logits are wanted.</param>
 internal readonly record struct StepBatch(
-    DeviceSpan<int> TokenIds, DeviceSpan<int> Positions, DeviceSpan<int> Slots, AttentionPlan Attention, DeviceSpan<int> LogitTokens);
+    DeviceSpan<int> TokenIds, DeviceSpan<int> Positions, DeviceSpan<int> Slots, AttentionBatch Attention, DeviceSpan<int> LogitTokens);

@@ -1,17 +1,19 @@
 namespace KernelForge.Cpu;
 
 /// <summary>
-/// Keys and values of one tile of positions for one key/value head, as addresses of F32 rows of padded length: rows of the cache where it holds just
+/// Keys and values of one tile of positions for one key/value head, as addresses of F32 rows of padded length: rows of the source where it holds just
 /// that, else widened copies.
 /// </summary>
-internal readonly unsafe struct AttentionTile<TLanes>(KvLayer cache, int kvHead, float* memory, int paddedDim) where TLanes : struct, ILanes<TLanes>
+internal readonly unsafe struct AttentionTile<TLanes>(KvSource source, int kvHead, float* memory) where TLanes : struct, ILanes<TLanes>
 {
     private const int TileSize = AttentionRow<TLanes>.TileSize;
 
     /// <summary>Addresses in units of the memory's numbers.</summary>
     private const int AddressLength = TileSize * sizeof(ulong) / sizeof(float);
 
-    /// <summary>64 addresses; those behind the last loaded position repeat the first.</summary>
+    private readonly int _paddedDim = Lanes.Padded(source.HeadDim);
+
+    /// <summary>64 addresses; those of positions that were not loaded repeat one that was.</summary>
     public float** Keys => (float**)memory;
 
     /// <summary>64 addresses, as <see cref="Keys"/>.</summary>
@@ -22,37 +24,49 @@ internal readonly unsafe struct AttentionTile<TLanes>(KvLayer cache, int kvHead,
 
     private float* Copies => memory + 2 * AddressLength;
 
-    /// <summary>Makes the positions start .. min(start + 64, end) - 1 of the sequence with this block table available. Nothing else is read.</summary>
-    public void Load(ReadOnlySpan<int> blocks, int start, int end)
+    /// <summary>Makes the positions first .. end - 1 (at least one) of the tile that starts at a position available. Nothing else is read.</summary>
+    public void Load(ReadOnlySpan<int> blocks, int start, int first, int end)
     {
-        int count = Math.Min(TileSize, end - start), blockSize = cache.Format.BlockSize, run;
-        for (int j = 0; j < count; j += run)
+        int run;
+        for (int position = first; position < end; position += run)
         {
-            (int index, int offset) = Math.DivRem(start + j, blockSize);
-            run = Math.Min(blockSize - offset, count - j);
-            LoadRun(cache.KeyRow(blocks[index], kvHead) + offset, run, Keys + j, Copies + j * paddedDim);
-            LoadRun(cache.ValueRow(blocks[index], kvHead) + offset, run, Values + j, Copies + (TileSize + j) * paddedDim);
+            (int index, int offset) = Math.DivRem(position, source.BlockSize);
+            run = Math.Min(source.BlockSize - offset, end - position);
+            int j = position - start, block = blocks[index];
+            LoadRun(source.Keys, source.Keys.Row(kvHead, block, offset), run, Keys + j, Copies + j * _paddedDim);
+            LoadRun(source.Values, source.Values.Row(kvHead, block, offset), run, Values + j, Copies + (TileSize + j) * _paddedDim);
         }
 
-        new Span<nint>(Keys + count, TileSize - count).Fill((nint)Keys[0]);
-        new Span<nint>(Values + count, TileSize - count).Fill((nint)Values[0]);
+        FillRest(Keys, first - start, end - start);
+        FillRest(Values, first - start, end - start);
     }
 
-    /// <summary>Addresses of rows of the cache that follow each other, or of their widened copies.</summary>
-    private void LoadRun(int firstRow, int rows, float** addresses, float* copies)
+    private static void FillRest(float** addresses, int first, int end)
     {
-        nint source = cache.Data.RowAddress(firstRow);
-        DType type = cache.Format.DType;
-        int headDim = cache.Format.HeadDim;
-        bool isWhole = headDim == paddedDim;
-        if (isWhole && type == DType.F32) copies = (float*)source;
-        else if (isWhole) Elements.ToF32<TLanes>(source, type, copies, rows * headDim);
+        new Span<nint>(addresses, first).Fill((nint)addresses[first]);
+        new Span<nint>(addresses + end, TileSize - end).Fill((nint)addresses[first]);
+    }
+
+    /// <summary>Addresses of rows that follow each other, or of their widened copies.</summary>
+    private void LoadRun(in KvRows from, nint firstRow, int rows, float** addresses, float* copies)
+    {
+        bool isWhole = source.HeadDim == _paddedDim;
+        if (isWhole && from.DType == DType.F32)
+        {
+            for (int row = 0; row < rows; row++) addresses[row] = (float*)(firstRow + row * from.RowBytes);
+            return;
+        }
+
+        if (isWhole && from.RowBytes == (nint)source.HeadDim * from.DType.Size())
+        {
+            Elements.ToF32<TLanes>(firstRow, from.DType, copies, rows * source.HeadDim);
+        }
         else
         {
             for (int row = 0; row < rows; row++)
-                Elements.ToF32<TLanes>(source + (nint)row * headDim * type.Size(), type, copies + row * paddedDim, headDim);
+                Elements.ToF32<TLanes>(firstRow + row * from.RowBytes, from.DType, copies + row * _paddedDim, source.HeadDim);
         }
 
-        for (int row = 0; row < rows; row++) addresses[row] = copies + row * paddedDim;
+        for (int row = 0; row < rows; row++) addresses[row] = copies + row * _paddedDim;
     }
 }

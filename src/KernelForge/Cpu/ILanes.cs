@@ -7,6 +7,9 @@ namespace KernelForge.Cpu;
 /// </summary>
 internal unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
 {
+    /// <summary>Whether there are registers for two dozen values.</summary>
+    static abstract bool HasManyRegisters { get; }
+
     static abstract TSelf Fill(float value);
 
     /// <summary>Reads and widens sixteen numbers exactly; <typeparamref name="T"/> is float, Half or BFloat16, any alignment. NaN stays NaN.</summary>

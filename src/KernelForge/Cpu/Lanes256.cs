@@ -9,6 +9,8 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
 {
     private readonly Vector256<float> _low = low, _high = high;
 
+    public static bool HasManyRegisters => false;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Fill(float value) => new(Vector256.Create(value), Vector256.Create(value));
 

@@ -10,6 +10,8 @@ internal readonly unsafe struct Lanes512(Vector512<float> vector) : ILanes<Lanes
 {
     private readonly Vector512<float> _vector = vector;
 
+    public static bool HasManyRegisters => true;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Fill(float value) => new(Vector512.Create(value));
 

@@ -5,6 +5,8 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
 {
     private fixed float _lane[Lanes.Count];
 
+    public static bool HasManyRegisters => false;
+
     public static LanesScalar Fill(float value)
     {
         LanesScalar result = default;

@@ -45,7 +45,7 @@ public sealed unsafe partial class CudaDevice : Device
         {
             Stream = options.Stream == 0 ? CreateStream() : WrapStream(options.Stream);
             _staging = new StagingRing(this, options.StagingBytes);
-            Operators = new CudaOperators(this);
+            Operators = new CudaOperators(this, options);
         }
         catch
         {
@@ -103,7 +103,8 @@ public sealed unsafe partial class CudaDevice : Device
     public int GetAttribute(CudaDeviceAttribute attribute)
     {
         int value;
-        Verify(Driver.DeviceGetAttribute(&value, attribute, _device), "cuDeviceGetAttribute", attribute.ToString());
+        CUresult result = Driver.DeviceGetAttribute(&value, attribute, _device);
+        if (result != CUresult.Success) Verify(result, "cuDeviceGetAttribute", attribute.ToString());
         return value;
     }
 

@@ -17,6 +17,9 @@ public sealed record CudaDeviceOptions
     /// <summary>A stream of the device's primary context that the operators run on, owned by the caller; 0 for one of the device's own.</summary>
     public nint Stream { get; init; }
 
+    /// <summary>Whether kernels of warpgroup products go first where the device has them; those by mma.sync give the same bits.</summary>
+    internal bool UsesWarpgroups { get; init; } = true;
+
     /// <summary>Bytes of pinned memory through which uploads go.</summary>
     public int StagingBytes { get; init; } = 4 << 20;
 }

@@ -6,7 +6,7 @@ namespace KernelForge.Cuda;
 /// The operators as CUDA kernels. An operator has a file of its own here and in native/kernels; it chooses a kernel and a grid, and launches. It does not
 /// check what Operators checks, and never allocates or waits.
 /// </summary>
-internal sealed partial class CudaOperators(CudaDevice device) : Operators(device)
+internal sealed partial class CudaOperators(CudaDevice device, CudaDeviceOptions options) : Operators(device)
 {
     private const int WarpSize = 32;
 

@@ -58,9 +58,16 @@ public sealed class AllocationTests
         using GuardedMatrix queries = New(device, Devices.FloatTypes(deviceName)[0]), result = New(device, Devices.FloatTypes(deviceName)[0]);
         using DeviceBuffer offsets = device.Upload<int>([0, 2, 5]), contexts = device.Upload<int>([100, 150]);
         using DeviceBuffer blockOffsets = device.Upload<int>([0, 7, 17]), tables = device.Upload<int>([.. Enumerable.Range(0, 17)]);
-        var plan = new AttentionPlan(offsets.AsSpan<int>(), contexts.AsSpan<int>(), blockOffsets.AsSpan<int>(), tables.AsSpan<int>());
+        var plan = new AttentionBatch(offsets.AsSpan<int>(), contexts.AsSpan<int>(), blockOffsets.AsSpan<int>(), tables.AsSpan<int>());
         var layer = new KvLayer(cache, new KvFormat(16, 3, 32, DType.F16));
         Garbage.AssertNone(() => device.Operators.Attention(queries, layer, plan, 0.2f, result));
+
+        var planner = new AttentionPlanner(
+            new AttentionPlannerOptions(layer.Format, 20, 3, device.Operators.AttentionTiling(layer.Format)) { Sharing = AttentionSharing.All });
+        planner.Plan([0, 2, 5], [100, 150], [0, 7, 17], [.. Enumerable.Range(0, 7), .. Enumerable.Range(0, 10)]);
+        using DeviceBuffer memory = device.Upload(planner.Memory), workspace = device.Allocate(DType.F32, planner.WorkspaceLength);
+        AttentionPlan shared = planner.On(memory.AsSpan<int>(), workspace.AsSpan<float>());
+        Garbage.AssertNone(() => device.Operators.Attention(queries, layer, shared, 0.2f, result));
     }
 
     private static GuardedMatrix New(Device device, DType type) => new(device, type, Rows, Columns, Numbers.Uniform(4, Rows * Columns));

@@ -63,6 +63,28 @@ public sealed class AttentionTests(OpenDevices devices) : IClassFixture<OpenDevi
 
     [DeviceTheory]
     [MemberData(nameof(AllTypes))]
+    public void Attention_WindowAndSoftCap_EqualTheDefinition(string deviceName, DType type)
+    {
+        const int length = 580, first = 500; // beyond one split; query tokens on both sides of its end
+        var inputs = new AttentionInputs(17, length, queryHeads: 2, kvHeads: 1, headDim: 16, range: 2);
+        using var paged = new PagedSequences(devices.Open(deviceName), new KvFormat(16, 1, 16, type), queryHeads: 2, blockSeed: 1, inputs);
+        foreach ((int window, float softCap) in ((int, float)[])[(1, 0), (2, 0), (63, 0), (64, 0), (65, 30), (128, 0), (511, 0), (512, 0), (513, 3), (580, 0), (9999, 0), (0, 1), (0, 50)])
+        {
+            float[] actual = paged.Attend(type, DType.F32, window, softCap, (0, first, length - first))[0];
+            foreach (int position in (int[])[first, 511, 512, 513, 574, 575, 576, length - 1])
+            {
+                int start = (position - first) * 32, from = window == 0 ? 0 : Math.Max(0, position + 1 - window);
+                float[] query = [.. inputs.Queries[(position * 32)..(position * 32 + 16)].Select(v => Close.Round(v, type))];
+                (double[] expected, double[] magnitude) = ReferenceAttention.Compute(
+                    query, j => paged.Key(0, 0, j), j => paged.Value(0, 0, j), position + 1, paged.Scale, from, softCap);
+                double weights = WeightRounding(deviceName, type) + ReferenceAttention.SoftCapError(softCap);
+                Close.AssertEqual(expected, actual.AsSpan(start, 16), i => Close.Bound(DType.F32, expected[i], position + 65, magnitude[i]) + weights * magnitude[i]);
+            }
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(AllTypes))]
     public void Attention_AnyChunks_GiveTheBitsOfTheWholePrompt(string deviceName, DType type)
     {
         const int length = 540; // beyond one split; the last tile is partly filled
@@ -160,7 +182,7 @@ public sealed class AttentionTests(OpenDevices devices) : IClassFixture<OpenDevi
             using GuardedMatrix memory = new(device, cacheType, format.RowsPerBlock, headDim), queries = new(device, queryType, 1, headDim);
             using DeviceBuffer zeros = device.Upload<int>([0, 1, 0]);
             DeviceSpan<int> offsets = zeros.AsSpan<int>().Slice(0, 2), zero = zeros.AsSpan<int>().Slice(2, 1);
-            var plan = new AttentionPlan(offsets, zero, offsets, zero);
+            var plan = new AttentionBatch(offsets, zero, offsets, zero);
             var error = Assert.Throws<ArgumentException>(() => device.Operators.Attention(queries, new KvLayer(memory, format), plan, scale, queries));
             Assert.Contains(part, error.Message);
         }
@@ -183,7 +205,7 @@ public sealed class AttentionTests(OpenDevices devices) : IClassFixture<OpenDevi
         void AssertMessage(string part, int[] offsets, int[] contexts, int[] blockOffsets, int[] tables)
         {
             using DeviceBuffer o = device.Upload<int>(offsets), c = device.Upload<int>(contexts), b = device.Upload<int>(blockOffsets), t = device.Upload<int>(tables);
-            var plan = new AttentionPlan(o.AsSpan<int>(), c.AsSpan<int>(), b.AsSpan<int>(), t.AsSpan<int>());
+            var plan = new AttentionBatch(o.AsSpan<int>(), c.AsSpan<int>(), b.AsSpan<int>(), t.AsSpan<int>());
             var error = Assert.Throws<ArgumentException>(() => device.Operators.Attention(queries, new KvLayer(memory, format), plan, 1, queries));
             Assert.Contains(part, error.Message);
         }
