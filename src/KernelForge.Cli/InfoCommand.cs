@@ -145,7 +145,7 @@ internal static class InfoCommand
         try
         {
             engine = engine.For(device, config, checkpoint);
-            return (engine, EngineMemory.Of(config, checkpoint.BytesAs(engine.ComputeType!.Value), engine));
+            return (engine, EngineMemory.Of(device, config, checkpoint.BytesAs(engine.ComputeType!.Value), engine));
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)
         {

@@ -66,7 +66,7 @@ internal static class RunCommand
         int blocks = (int)(memory.KvCache / memory.BytesPerBlock);
         bool finished = RunToEnd(loop, progress, blocks, options, writer, device, stop);
 
-        RunSummary summary = RunSummary.Of(engine.Counters, loop) with
+        RunSummary summary = RunSummary.Of(engine.Counters, engine.KvReads, loop) with
         {
             Lines = lines,
             AlreadyAnswered = first,

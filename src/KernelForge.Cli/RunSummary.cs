@@ -53,13 +53,16 @@ internal sealed record RunSummary
 
     public long KvBytes { get; init; }
 
+    /// <summary>Keys and values that attention read, all layers and steps.</summary>
+    public required KvReads KvReads { get; init; }
+
     /// <summary>Answers of this run with an expectation, and those that meet it; null without --score.</summary>
     public required (int Compared, int Right)? Score { get; init; }
 
     public double? Accuracy => Score is { Compared: > 0 } score ? (double)score.Right / score.Compared : null;
 
     /// <summary>What engine and loop know; the rest is the caller's.</summary>
-    public static RunSummary Of(in SchedulerCounters counters, RunLoop loop) => new()
+    public static RunSummary Of(in SchedulerCounters counters, KvReads reads, RunLoop loop) => new()
     {
         Errors = loop.Errors,
         PromptTokens = loop.PromptTokens,
@@ -71,6 +74,7 @@ internal sealed record RunSummary
         Steps = counters.Steps,
         Times = loop.Times,
         KvBlocksPeak = counters.BlocksPeak,
+        KvReads = reads,
         Score = loop.Score,
     };
 
@@ -78,6 +82,7 @@ internal sealed record RunSummary
     {
         double shared = PromptTokens > 0 ? 100.0 * PromptTokensShared / PromptTokens : 0;
         double peak = KvBlocks > 0 ? 100.0 * KvBlocksPeak / KvBlocks : 0;
+        double saved = KvReads.BytesUnshared > 0 ? 100.0 * KvReads.BytesSaved / KvReads.BytesUnshared : 0;
         string errors = Errors > 0 ? $", {Errors} of them with errors" : "";
         string before = AlreadyAnswered > 0 ? $"; {AlreadyAnswered} were there before" : "";
         Line("device", Device);
@@ -87,6 +92,8 @@ internal sealed record RunSummary
         Line("prefill", $"{Times.PrefillTokensPerSecond:0} tokens/s");
         Line("decode", $"{Times.DecodeTokensPerSecond:0} tokens/s");
         Line("KV cache", $"{KvBlocksPeak} of {KvBlocks} blocks ({peak:0} %) at the peak, {SizeText.Format(KvBytes)} in all");
+        string reads = SizeText.Format(KvReads.Bytes), less = SizeText.Format(KvReads.BytesSaved);
+        Line("attention", $"{reads} of keys and values read, {less} ({saved:0.0} %) saved by prefix groups");
         Line("preemptions", Preemptions > 0 ? $"{Preemptions}; {TokensRecomputed} tokens computed again" : "none");
         Line("wall time", $"{WallSeconds:0.00} s, {LoadSeconds:0.00} s of them to load");
         if (Score is { } score) Line("accuracy", $"{Accuracy ?? 0:0.0000}: {score.Right} of {score.Compared} answers are as expected");
@@ -121,6 +128,8 @@ internal sealed record RunSummary
         json.WriteNumber("kv_blocks_peak", KvBlocksPeak);
         json.WriteNumber("kv_block_size", KvBlockSize);
         json.WriteNumber("kv_bytes", KvBytes);
+        json.WriteNumber("attention_kv_bytes", KvReads.Bytes);
+        json.WriteNumber("attention_kv_bytes_without_groups", KvReads.BytesUnshared);
         if (Score is { } score)
         {
             json.WriteNumber("scored", score.Compared);

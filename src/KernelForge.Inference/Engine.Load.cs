@@ -38,7 +38,7 @@ public sealed partial class Engine
         try
         {
             options = options.For(device, config, checkpoint);
-            memory = EngineMemory.Of(config, checkpoint.BytesAs(options.ComputeType!.Value), options);
+            memory = EngineMemory.Of(device, config, checkpoint.BytesAs(options.ComputeType!.Value), options);
             memory.RequireFits(device);
         }
         catch
@@ -68,7 +68,7 @@ public sealed partial class Engine
             var format = new KvFormat(options.BlockSize, config.KvHeads, config.HeadDim, options.KvType!.Value);
             SchedulerOptions numbers = options.ForModel(model.MaxContext, config.EndTokenIds, memory.BytesPerBlock, maxTokensPerStep: 1);
             cache = new KvCache(model.Device, config.Layers, format, numbers.BlockCount);
-            var runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences);
+            var runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences, options.PrefixGroups);
             return new Engine(new Scheduler(numbers), runner, config.VocabularySize, tokenizer)
             {
                 Model = config,

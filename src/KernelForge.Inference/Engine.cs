@@ -33,6 +33,9 @@ public sealed partial class Engine : IDisposable
     /// <summary>What the scheduler has done and holds.</summary>
     public SchedulerCounters Counters => _scheduler.Counters;
 
+    /// <summary>Keys and values that attention has read, and how many more without prefix groups.</summary>
+    public KvReads KvReads => _runner.KvReads;
+
     /// <summary>A request for a text, encoded with the special tokens that the model expects around it.</summary>
     /// <exception cref="InvalidOperationException">The engine has no tokenizer.</exception>
     public Request CreateRequest(string prompt, SamplingOptions? sampling = null, string id = "") => CreateRequest(Tokenizer, prompt, sampling, id);

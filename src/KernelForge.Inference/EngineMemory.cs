@@ -10,15 +10,18 @@ public readonly record struct EngineMemory(long Weights, long KvCache, long Inte
     /// <summary>All of it.</summary>
     public long Total => Weights + KvCache + Intermediate;
 
-    /// <summary>What a model with that many bytes of weights needs under these options; types that are null count as F32.</summary>
-    public static EngineMemory Of(ModelConfig config, long weights, EngineOptions options)
+    /// <summary>What a model with that many bytes of weights needs on a device under these options; types that are null count as F32.</summary>
+    public static EngineMemory Of(Device device, ModelConfig config, long weights, EngineOptions options)
     {
+        ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(options);
         int context = Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext);
         long bytesPerBlock = Inference.KvCache.BytesPerBlock(config, options.BlockSize, options.KvType ?? options.ComputeType ?? DType.F32);
         SchedulerOptions numbers = options.ForModel(context, config.EndTokenIds, bytesPerBlock, maxTokensPerStep: 1);
-        long intermediate = ModelRunner.ArenaBytes(config, options.ComputeType ?? DType.F32, context, options.BlockSize, options.TokenBudget, options.MaxSequences);
+        DType computeType = options.ComputeType ?? DType.F32;
+        var format = new KvFormat(options.BlockSize, config.KvHeads, config.HeadDim, options.KvType ?? computeType);
+        long intermediate = ModelRunner.ArenaBytes(device, config, computeType, context, format, options.TokenBudget, options.MaxSequences);
         long angles = (long)context * config.HeadDim * sizeof(float);
         return new EngineMemory(weights, numbers.BlockCount * bytesPerBlock, intermediate + angles, bytesPerBlock);
     }

@@ -43,6 +43,12 @@ public sealed record EngineOptions
     /// <summary>Keeps computed blocks for later requests that begin alike. Does not change any token.</summary>
     public bool PrefixCache { get; init; } = true;
 
+    /// <summary>
+    /// Lets sequences that share a prefix read its keys and values together when they attend, in every step and however many prefixes there are. Does not
+    /// change any bit.
+    /// </summary>
+    public bool PrefixGroups { get; init; } = true;
+
     /// <summary>Whether the next request may enter; reserving for the worst case by default.</summary>
     public IAdmissionPolicy Admission { get; init; } = new ReserveAllAdmission();
 
@@ -120,7 +126,7 @@ public sealed record EngineOptions
     /// <summary>A block at least: what does not fit is said when all of it is known.</summary>
     private static long ShareOfFree(EngineOptions typed, Device device, ModelConfig config, Checkpoint checkpoint)
     {
-        EngineMemory rest = EngineMemory.Of(config, checkpoint.BytesAs(typed.ComputeType!.Value), typed with { KvBlocks = 1 });
+        EngineMemory rest = EngineMemory.Of(device, config, checkpoint.BytesAs(typed.ComputeType!.Value), typed with { KvBlocks = 1 });
         long share = (device.AvailableBytes - rest.Weights - rest.Intermediate) / 100 * KvPercentOfFree;
         long most = int.MaxValue / new KvFormat(typed.BlockSize, config.KvHeads, config.HeadDim, DType.F32).RowsPerBlock * rest.BytesPerBlock;
         return Math.Clamp(share, rest.BytesPerBlock, Math.Max(most, rest.BytesPerBlock));

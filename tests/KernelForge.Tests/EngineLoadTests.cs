@@ -155,8 +155,8 @@ public class EngineLoadTests
     public void KvType_Narrow_HalvesTheCacheAndChangesOnlyRounding(DType type)
     {
         using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
-        EngineMemory wide = EngineMemory.Of(tiny.Config, 0, new EngineOptions { KvBlocks = 8 });
-        EngineMemory narrow = EngineMemory.Of(tiny.Config, 0, new EngineOptions { KvBlocks = 8, KvType = type });
+        EngineMemory wide = EngineMemory.Of(Device.Cpu, tiny.Config, 0, new EngineOptions { KvBlocks = 8 });
+        EngineMemory narrow = EngineMemory.Of(Device.Cpu, tiny.Config, 0, new EngineOptions { KvBlocks = 8, KvType = type });
         Assert.Equal(wide.KvCache, 2 * narrow.KvCache);
 
         var options = new SchedulerOptions { BlockCount = 8, ContextLength = 64 };

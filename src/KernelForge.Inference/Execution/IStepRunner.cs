@@ -6,6 +6,9 @@ public interface IStepRunner
     /// <summary>Most tokens a sequence can gain in a step: 1, or 1 + draft length. The scheduler reserves this many slots.</summary>
     int MaxTokensPerStep { get; }
 
+    /// <summary>What attention has read since the runner was made; zero where it does not count.</summary>
+    KvReads KvReads => default;
+
     /// <summary>
     /// Computes KV for every row and chooses tokens for the rows that sample. The result may be the same object every time.
     /// A row's tokens must not depend on the rows beside it.

@@ -6,7 +6,8 @@ public sealed class ModelRunner : IStepRunner, IDisposable
     private readonly Transformer _model;
     private readonly KvCache _cache;
     private readonly Arena _arena;
-    private readonly BatchBuilder _builder = new();
+    private readonly PrefixGroupFinder _groups;
+    private readonly BatchBuilder _builder;
     private readonly TokenSampler _sampler;
     private readonly StepResult _result = new();
 
@@ -15,27 +16,34 @@ public sealed class ModelRunner : IStepRunner, IDisposable
     /// <param name="cache">Where keys and values are, with the scheduler's block size and number of blocks.</param>
     /// <param name="maxTokens">Most query tokens of a step.</param>
     /// <param name="maxRows">Most sequences of a step.</param>
-    public ModelRunner(Transformer model, KvCache cache, int maxTokens, int maxRows)
+    /// <param name="prefixGroups">Whether sequences that share a prefix read its keys and values together. Changes no bit of a result.</param>
+    public ModelRunner(Transformer model, KvCache cache, int maxTokens, int maxRows, bool prefixGroups = true)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(cache);
         (_model, _cache) = (model, cache);
-        _arena = new Arena(model.Device, ArenaBytes(model.Config, model.ComputeType, model.MaxContext, cache.Format.BlockSize, maxTokens, maxRows));
+        _arena = new Arena(model.Device, ArenaBytes(model.Device, model.Config, model.ComputeType, model.MaxContext, cache.Format, maxTokens, maxRows));
+        _groups = new PrefixGroupFinder(model.Device, model.Config, cache, Math.Min(maxRows, maxTokens), prefixGroups);
+        _builder = new BatchBuilder(_groups);
         _sampler = new TokenSampler(model.Config);
     }
 
     /// <inheritdoc/>
     public int MaxTokensPerStep => 1;
 
+    /// <inheritdoc/>
+    public KvReads KvReads { get; private set; }
+
     /// <summary>Logits of the last step's sampling rows after penalties, valid until the next step.</summary>
     internal DeviceMatrix LastLogits { get; private set; }
 
     /// <summary>Bytes of intermediate results for steps of that size.</summary>
-    internal static long ArenaBytes(ModelConfig config, DType computeType, int maxContext, int blockSize, int maxTokens, int maxRows)
+    internal static long ArenaBytes(Device device, ModelConfig config, DType computeType, int maxContext, KvFormat format, int maxTokens, int maxRows)
     {
         int rows = Math.Min(maxRows, maxTokens); // a row has one token or more
-        int blocks = checked(rows * (int)(((long)maxContext + blockSize - 1) / blockSize));
-        return BatchBuilder.ArenaBytes(maxTokens, rows, blocks) + Transformer.ArenaBytes(config, computeType, maxTokens, rows) + TokenSampler.ArenaBytes(rows);
+        (long plan, long workspace) = PrefixGroupFinder.Sizes(device, config, format, maxTokens, rows, maxContext);
+        return BatchBuilder.ArenaBytes(plan, maxTokens, rows) + workspace + Transformer.ArenaBytes(config, computeType, maxTokens, rows)
+            + TokenSampler.ArenaBytes(rows);
     }
 
     /// <inheritdoc/>
@@ -48,6 +56,9 @@ public sealed class ModelRunner : IStepRunner, IDisposable
         _arena.Reset();
         _result.Clear();
         StepBatch batch = _builder.Build(plan, _arena);
+        AttentionReads reads = _groups.Reads;
+        int layers = _model.Config.Layers;
+        KvReads = new KvReads(KvReads.Bytes + layers * reads.Bytes, KvReads.BytesUnshared + layers * reads.BytesUnshared);
         LastLogits = _model.Forward(batch, _cache, _arena);
         _sampler.Sample(plan, LastLogits, _arena, _result);
         return _result;

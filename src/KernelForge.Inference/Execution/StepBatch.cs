@@ -4,7 +4,7 @@ namespace KernelForge.Inference;
 /// <param name="TokenIds">[tokens].</param>
 /// <param name="Positions">[tokens] absolute positions.</param>
 /// <param name="Slots">[tokens] where keys and values go.</param>
-/// <param name="Attention">Which tokens belong together, and their blocks.</param>
+/// <param name="Attention">Which tokens belong together, their blocks, and what they read together.</param>
 /// <param name="LogitTokens">[sampling rows] index of the token whose logits are wanted.</param>
 internal readonly record struct StepBatch(
-    DeviceSpan<int> TokenIds, DeviceSpan<int> Positions, DeviceSpan<int> Slots, AttentionBatch Attention, DeviceSpan<int> LogitTokens);
+    DeviceSpan<int> TokenIds, DeviceSpan<int> Positions, DeviceSpan<int> Slots, AttentionPlan Attention, DeviceSpan<int> LogitTokens);

@@ -71,6 +71,7 @@ public class RunCommandTests
     [InlineData("--kv-memory", "200k")]
     [InlineData("--threads", "2")]
     [InlineData("--no-prefix-cache")]
+    [InlineData("--no-prefix-groups")]
     public void Run_SwitchOfSpeedOrMemory_ChangesNoToken(params string[] options)
     {
         using var session = new KfSession();
@@ -254,8 +255,12 @@ public class RunCommandTests
         Assert.Equal((long)numbers["prompt_tokens"]!, (long)numbers["prompt_tokens_computed"]! + (long)numbers["prompt_tokens_shared"]!);
         Assert.InRange((long)numbers["prompt_tokens_shared"]!, 5 * 32, long.MaxValue); // two full blocks of each but the first
         Assert.Equal(session.Answers.Sum(answer => answer["token_ids"]!.AsArray().Count), (int)numbers["generated_tokens"]!);
-        foreach (string name in new[] { "prefill_tokens_per_second", "decode_tokens_per_second", "wall_seconds", "load_seconds", "kv_blocks", "kv_blocks_peak" })
-            Assert.True((double)numbers[name]! > 0, name);
+        string[] positive =
+        [
+            "prefill_tokens_per_second", "decode_tokens_per_second", "wall_seconds", "load_seconds", "kv_blocks", "kv_blocks_peak",
+            "attention_kv_bytes", "attention_kv_bytes_without_groups",
+        ];
+        foreach (string name in positive) Assert.True((double)numbers[name]! > 0, name);
         Assert.True(numbers.AsObject().ContainsKey("accuracy"));
         Assert.Null(numbers["accuracy"]);
         Assert.False((bool)numbers["interrupted"]!);

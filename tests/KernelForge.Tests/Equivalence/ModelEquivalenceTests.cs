@@ -16,8 +16,8 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
     // What a device answers depends on samples, sampling, family and type alone.
     private static readonly ConcurrentDictionary<(string Device, int, int, int, int), Lazy<Answers>> Expected = new();
 
-    // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, family, type; on the CPU threads
-    private static readonly int[] CudaLevels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2], CpuLevels = [.. CudaLevels[..^1], 3, 2];
+    // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, family, type, prefix groups; on the CPU threads and a third type
+    private static readonly int[] CudaLevels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2, 2], CpuLevels = [.. CudaLevels[..^2], 3, 2, 2];
 
     public static TheoryData<string> Cases => [.. Pairwise.Cover(CpuLevels, seed: 9).Select(row => string.Concat(row))];
 
@@ -35,7 +35,7 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
     [Theory, MemberData(nameof(Cases))]
     public void LogitsAndTokens_AnyCombination_AreThoseOfOneRequestAtATime(string factors)
     {
-        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[11] - '0' + 1 });
+        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[12] - '0' + 1 });
         AssertSame(device, Device.Cpu, factors, mostTokens: All);
     }
 
@@ -59,21 +59,22 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
             EndTokenIds = [HashRunner.EndToken],
             Admission = f[3] == 0 ? new ReserveAllAdmission() : new AggressiveAdmission(),
         };
-        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], ComputeTypes[f[10]]);
+        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], ComputeTypes[f[10]], prefixGroups: f[11] == 0);
 
         SchedulerOptions alone = options with { BlockCount = 20 * largest, TokenBudget = 256, MaxSequences = 1, PrefixCache = false };
         Answers expected = Expected.GetOrAdd((other.Name, f[7], f[8], f[9], f[10]), _ => new Lazy<Answers>(
-            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], ComputeTypes[f[10]]))).Value;
+            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], ComputeTypes[f[10]], prefixGroups: false))).Value;
         Assert.Equal(expected.Tokens.Count, actual.Tokens.Count);
         foreach ((var key, int[] tokens) in expected.Tokens) Assert.Equal(tokens, actual.Tokens[key]);
         Assert.Equal(expected.Logits.Count, actual.Logits.Count);
         foreach ((var key, float[] logits) in expected.Logits) Close.AssertSameBits(logits, actual.Logits[key]);
     }
 
-    private static Answers AnswersOf(List<Request> requests, bool isReversed, SchedulerOptions options, Device device, string family, DType type)
+    private static Answers AnswersOf(
+        List<Request> requests, bool isReversed, SchedulerOptions options, Device device, string family, DType type, bool prefixGroups)
     {
         using TinyModel tiny = TinyModel.Create(family, DType.BF16);
-        using var run = new ModelRun(tiny, options, device, type);
+        using var run = new ModelRun(tiny, options, device, type, prefixGroups: prefixGroups);
         IReadOnlyList<Sequence> sequences = run.Run(isReversed ? requests.AsEnumerable().Reverse() : requests);
         return new Answers(
             sequences.ToDictionary(sequence => (requests.IndexOf(sequence.Request), sequence.SampleIndex), sequence => sequence.OutputTokens.ToArray()),

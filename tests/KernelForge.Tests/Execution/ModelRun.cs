@@ -7,21 +7,24 @@ internal sealed class ModelRun : IDisposable
 {
     private readonly ModelRunner _runner;
 
-    public ModelRun(TinyModel tiny, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null)
-        : this(tiny.Folder, options, device, computeType, kvType)
+    public ModelRun(TinyModel tiny, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null, bool prefixGroups = true)
+        : this(tiny.Folder, options, device, computeType, kvType, prefixGroups)
     {
     }
 
-    public ModelRun(string folder, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null)
+    public ModelRun(
+        string folder, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null, bool prefixGroups = true)
     {
         Transformer model = Transformer.Load(device ?? Device.Cpu, folder, new EngineOptions { ComputeType = computeType });
         var format = new KvFormat(options.BlockSize, model.Config.KvHeads, model.Config.HeadDim, kvType ?? model.ComputeType);
         var cache = new KvCache(model.Device, model.Config.Layers, format, options.BlockCount);
-        _runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences);
+        _runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences, prefixGroups);
         Scheduler = new Scheduler(options);
     }
 
     public Scheduler Scheduler { get; }
+
+    public KvReads KvReads => _runner.KvReads;
 
     /// <summary>Logits by request, sample and position of the token chosen.</summary>
     public Dictionary<(Request Request, int Sample, int Position), float[]> Logits { get; } = [];
