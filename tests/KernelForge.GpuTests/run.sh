@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # Fewer CUDA tests than this mean that they were not found.
-floor=130
+floor=300
 prompts=samples/tickets/prompts.jsonl
 benchmarks=('*.Cuda*' '*.PipelineBench*')
 options=()

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.RegularExpressions;
+using CommunityToolkit.HighPerformance;
 
 namespace KernelForge.Tests;
 
@@ -20,6 +21,37 @@ public partial class ReadmeTests
         // README end
 
         Assert.Equal(new float[,] { { 1, 2 }, { 4, 5 } }, product);
+    }
+
+    [Fact]
+    public void SharedPrefix()
+    {
+        Device device = Device.Cpu;
+        using DeviceBuffer cache = Random(1, 2 * 100, 2 * 64), queryBuffer = Random(2, 32, 8 * 64);
+        using DeviceBuffer outs = device.Allocate(DType.F16, 3 * 32 * 8 * 64), lses = device.Allocate(DType.F32, 3 * 32 * 8);
+        DeviceMatrix queries = queryBuffer.AsMatrix(32, 8 * 64), keys = Rows(cache, 0, 100), values = Rows(cache, 100, 100);
+        DeviceMatrix promptKeys = Rows(cache, 0, 60), promptValues = Rows(cache, 100, 60);
+        DeviceMatrix documentKeys = Rows(cache, 60, 40), documentValues = Rows(cache, 160, 40);
+        AttentionState ofPrompt = State(0), ofDocument = State(1), whole = State(2);
+        float scale = 1 / MathF.Sqrt(64);
+
+        // README begin
+        // 32 questions about one document behind one system prompt: queries [32, 8 * 64], keys and values [positions, 2 * 64]
+        device.Operators.PrefixAttention(queries, promptKeys, promptValues, kvHeads: 2, scale, ofPrompt);
+        device.Operators.PrefixAttention(queries, documentKeys, documentValues, kvHeads: 2, scale, ofDocument);
+        device.Operators.MergeAttention(ofPrompt, ofDocument, whole); // the softmax over both; an AttentionState is (Out, Lse)
+        // README end
+
+        Half[,] merged = whole.Out.ToArray<Half>();
+        device.Operators.PrefixAttention(queries, keys, values, 2, scale, ofPrompt);
+        Half[,] atOnce = ofPrompt.Out.ToArray<Half>();
+        for (int row = 0; row < 32; row++)
+            for (int column = 0; column < 8 * 64; column++) Assert.Equal((float)atOnce[row, column], (float)merged[row, column], 2e-3f);
+
+        DeviceBuffer Random(int seed, int rows, int columns) =>
+            device.Upload(new Memory2D<float>(Numbers.Uniform(seed, rows * columns, 1), rows, columns).Span, DType.F16);
+        DeviceMatrix Rows(DeviceBuffer buffer, int first, int count) => buffer.AsMatrix(200, 2 * 64).SliceRows(first, count);
+        AttentionState State(int i) => new(outs.AsMatrix(96, 8 * 64).SliceRows(32 * i, 32), lses.AsMatrix(96, 8).SliceRows(32 * i, 32));
     }
 
     [Fact]
@@ -57,6 +89,7 @@ public partial class ReadmeTests
 
     [Theory]
     [InlineData(nameof(Numerics))]
+    [InlineData(nameof(SharedPrefix))]
     [InlineData(nameof(Pipeline))]
     [InlineData(nameof(Synchronous))]
     public void Readme_Code_IsTheCodeThatRuns(string name)
