@@ -26,9 +26,11 @@ private:
     uint32_t pc_;
 };
 
+// Each word of the destination once: values and the zeros behind them may meet within one.
 template <class F> void each_word(const BulkCopy& copy, F&& f) {
+    uint32_t at = 0;
     for (const BulkCopy::Row& row : copy.rows)
-        for (uint32_t at = row.destination & ~3u; at < row.destination + row.bytes; at += 4) f(swizzled(at, copy.swizzle_bits));
+        for (at = std::max(at, row.destination & ~3u); at < row.destination + row.bytes; at += 4) f(swizzled(at, copy.swizzle_bits));
 }
 
 void issue(Warp& w, int lane, BulkCopy copy) {

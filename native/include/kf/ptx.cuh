@@ -14,6 +14,19 @@ KF_INLINE void cp_async_16(uint32_t shared, const void* global, int source_bytes
                  :: "r"(shared), "l"(__cvta_generic_to_global(global)), "r"(source_bytes) : "memory");
 }
 
+// A policy for the second-level cache: what is read under it leaves first, as suits memory that is read once.
+KF_INLINE uint64_t evict_first_policy() {
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+// cp_async_16 under a policy of evict_first_policy.
+KF_INLINE void cp_async_16_evict_first(uint32_t shared, const void* global, uint64_t policy, int source_bytes = 16) {
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;"
+                 :: "r"(shared), "l"(__cvta_generic_to_global(global)), "r"(source_bytes), "l"(policy) : "memory");
+}
+
 // Closes a group of this thread's copies, which may be empty.
 KF_INLINE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -82,6 +95,15 @@ KF_INLINE float rcp(float x) {
 KF_INLINE float inverse_sqrt(float x) {
     float result;
     asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+
+// ---- bits ----
+
+// value & mask | bits, in one instruction.
+KF_INLINE uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) {
+    uint32_t result;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(value), "r"(mask), "r"(bits));
     return result;
 }
 

@@ -142,8 +142,8 @@ KF_INLINE uint64_t mn_major_descriptor(const void* tile, int next_columns) {
 #define KF_WGMMA_SHARED(n, types, names, sums, a_name, b_name, adds_name) \
     asm volatile(KF_WGMMA(n, types, names, a_name ", " b_name ", p, 1, 1, 0, 0", adds_name) : sums : "l"(a), "l"(b), "r"((int)adds))
 
-#define KF_WGMMA_REGISTERS(n, types, names, sums, a_names, b_name, adds_name)                                    \
-    asm volatile(KF_WGMMA(n, types, names, "{" a_names "}, " b_name ", p, 1, 1, 1", adds_name)                  \
+#define KF_WGMMA_REGISTERS(n, types, names, sums, a_names, b_name, adds_name, b_is_mn_major)                     \
+    asm volatile(KF_WGMMA(n, types, names, "{" a_names "}, " b_name ", p, 1, 1, " b_is_mn_major, adds_name)     \
                  : sums : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds))
 
 // Starts sum[64][128] (+)= a[64][16] * b[16][128], both operands k-major in shared memory, b with a row for each column; without adds the sums start at +0.
@@ -154,26 +154,32 @@ template <class T> KF_INLINE void wgmma_shared(float (&sum)[64], uint64_t a, uin
 
 // Starts sum[64][64] (+)= a[64][16] * b[16][64] with a in registers, a warp's 16 rows as in mma_m16n8k16, and b mn-major in shared memory.
 template <class T> KF_INLINE void wgmma_registers(float (&sum)[32], const uint32_t (&a)[4], uint64_t b, bool adds) {
-    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("64", "f16.f16", KF_NAMES_32, KF_SUMS_32, "%32, %33, %34, %35", "%36", "%37");
-    else KF_WGMMA_REGISTERS("64", "bf16.bf16", KF_NAMES_32, KF_SUMS_32, "%32, %33, %34, %35", "%36", "%37");
+    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("64", "f16.f16", KF_NAMES_32, KF_SUMS_32, "%32, %33, %34, %35", "%36", "%37", "1");
+    else KF_WGMMA_REGISTERS("64", "bf16.bf16", KF_NAMES_32, KF_SUMS_32, "%32, %33, %34, %35", "%36", "%37", "1");
 }
 
 // wgmma_registers with 96 columns.
 template <class T> KF_INLINE void wgmma_registers(float (&sum)[48], const uint32_t (&a)[4], uint64_t b, bool adds) {
-    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("96", "f16.f16", KF_NAMES_48, KF_SUMS_48, "%48, %49, %50, %51", "%52", "%53");
-    else KF_WGMMA_REGISTERS("96", "bf16.bf16", KF_NAMES_48, KF_SUMS_48, "%48, %49, %50, %51", "%52", "%53");
+    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("96", "f16.f16", KF_NAMES_48, KF_SUMS_48, "%48, %49, %50, %51", "%52", "%53", "1");
+    else KF_WGMMA_REGISTERS("96", "bf16.bf16", KF_NAMES_48, KF_SUMS_48, "%48, %49, %50, %51", "%52", "%53", "1");
 }
 
 // wgmma_registers with 128 columns.
 template <class T> KF_INLINE void wgmma_registers(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool adds) {
-    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("128", "f16.f16", KF_NAMES_64, KF_SUMS_64, "%64, %65, %66, %67", "%68", "%69");
-    else KF_WGMMA_REGISTERS("128", "bf16.bf16", KF_NAMES_64, KF_SUMS_64, "%64, %65, %66, %67", "%68", "%69");
+    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("128", "f16.f16", KF_NAMES_64, KF_SUMS_64, "%64, %65, %66, %67", "%68", "%69", "1");
+    else KF_WGMMA_REGISTERS("128", "bf16.bf16", KF_NAMES_64, KF_SUMS_64, "%64, %65, %66, %67", "%68", "%69", "1");
+}
+
+// wgmma_registers with 128 columns, and b k-major with a row for each column.
+template <class T> KF_INLINE void wgmma_registers_k_major(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool adds) {
+    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("128", "f16.f16", KF_NAMES_64, KF_SUMS_64, "%64, %65, %66, %67", "%68", "%69", "0");
+    else KF_WGMMA_REGISTERS("128", "bf16.bf16", KF_NAMES_64, KF_SUMS_64, "%64, %65, %66, %67", "%68", "%69", "0");
 }
 
 // wgmma_registers with 256 columns.
 template <class T> KF_INLINE void wgmma_registers(float (&sum)[128], const uint32_t (&a)[4], uint64_t b, bool adds) {
-    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("256", "f16.f16", KF_NAMES_128, KF_SUMS_128, "%128, %129, %130, %131", "%132", "%133");
-    else KF_WGMMA_REGISTERS("256", "bf16.bf16", KF_NAMES_128, KF_SUMS_128, "%128, %129, %130, %131", "%132", "%133");
+    if constexpr (std::is_same_v<T, half>) KF_WGMMA_REGISTERS("256", "f16.f16", KF_NAMES_128, KF_SUMS_128, "%128, %129, %130, %131", "%132", "%133", "1");
+    else KF_WGMMA_REGISTERS("256", "bf16.bf16", KF_NAMES_128, KF_SUMS_128, "%128, %129, %130, %131", "%132", "%133", "1");
 }
 
 #undef KF_WGMMA_REGISTERS

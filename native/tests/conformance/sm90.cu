@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(WARPGROUP) conform_copies(const __g
 // ---- products of a warpgroup against the same products of its warps by mma.sync
 
 struct ProductConformanceArgs {  // mirrored in Sm90ConformanceTests.cs
-    TensorMap a, b;     // [64][64]; [COLUMNS][64], or [64][COLUMNS] with A in registers; boxes of 64 x 64 with the 128-byte swizzle
+    TensorMap a, b;     // [64][64]; [COLUMNS][64] where B is k-major, else [64][COLUMNS]; boxes of 64 x 64 with the 128-byte swizzle
     float *wgmma, *mma;  // [64][COLUMNS]: c = 1 + a * b, or a * b with A in registers
 };
 
@@ -99,11 +99,11 @@ template <class T> KF_INLINE void multiply_shared(const ProductConformanceArgs& 
     }
 }
 
-template <class T, int COLUMNS> KF_INLINE void multiply_registers(const ProductConformanceArgs& args) {
+template <class T, int COLUMNS, bool B_RUNS_ALONG_COLUMNS = true> KF_INLINE void multiply_registers(const ProductConformanceArgs& args) {
     extern __shared__ __align__(1024) uint8_t memory[];
     __shared__ uint64_t full;
     T *a = (T*)memory, *b = a + TILE_BYTES / 2;
-    load_operands<T, ceil_div(COLUMNS, 64), true>(a, args, &full);
+    load_operands<T, ceil_div(COLUMNS, 64), B_RUNS_ALONG_COLUMNS>(a, args, &full);
     uint32_t left[4][4];
     float sum[COLUMNS / 2];
 #pragma unroll
@@ -113,7 +113,10 @@ template <class T, int COLUMNS> KF_INLINE void multiply_registers(const ProductC
     pin(sum);
     wgmma_fence();
 #pragma unroll
-    for (int step = 0; step < 4; step++) wgmma_registers<T>(sum, left[step], mn_major_descriptor(b + step * 16 * 64, TILE_BYTES), step > 0);
+    for (int step = 0; step < 4; step++) {
+        if constexpr (B_RUNS_ALONG_COLUMNS) wgmma_registers<T>(sum, left[step], mn_major_descriptor(b + step * 16 * 64, TILE_BYTES), step > 0);
+        else wgmma_registers_k_major<T>(sum, left[step], k_major_descriptor(b) + 2 * step, step > 0);
+    }
     wgmma_commit();
     wgmma_wait<0>();
     pin(sum);
@@ -123,7 +126,8 @@ template <class T, int COLUMNS> KF_INLINE void multiply_registers(const ProductC
 #pragma unroll
         for (int step = 0; step < 4; step++) {
             uint32_t right[4];
-            load_b_transposed<64>(right, b + group / 8 * TILE_BYTES / 2, 16 * step, group % 8 / 2);
+            if constexpr (B_RUNS_ALONG_COLUMNS) load_b_transposed<64>(right, b + group / 8 * TILE_BYTES / 2, 16 * step, group % 8 / 2);
+            else load_b<64>(right, b, 8 * group, step);
             mma_m16n8k16<T>(pair[0], left[step], right[0], right[1]);
             mma_m16n8k16<T>(pair[1], left[step], right[2], right[3]);
         }
@@ -133,6 +137,7 @@ template <class T, int COLUMNS> KF_INLINE void multiply_registers(const ProductC
 
 #define KF_PRODUCTS(type, T)                                                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(WARPGROUP) conform_wgmma_shared_##type(const __grid_constant__ ProductConformanceArgs args) { multiply_shared<T>(args); }       \
+    extern "C" __global__ void __launch_bounds__(WARPGROUP) conform_wgmma_registers_k_major_##type(const __grid_constant__ ProductConformanceArgs args) { multiply_registers<T, 128, false>(args); } \
     extern "C" __global__ void __launch_bounds__(WARPGROUP) conform_wgmma_registers_64_##type(const __grid_constant__ ProductConformanceArgs args) { multiply_registers<T, 64>(args); } \
     extern "C" __global__ void __launch_bounds__(WARPGROUP) conform_wgmma_registers_96_##type(const __grid_constant__ ProductConformanceArgs args) { multiply_registers<T, 96>(args); } \
     extern "C" __global__ void __launch_bounds__(WARPGROUP) conform_wgmma_registers_128_##type(const __grid_constant__ ProductConformanceArgs args) { multiply_registers<T, 128>(args); } \

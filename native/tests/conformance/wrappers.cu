@@ -36,6 +36,20 @@ extern "C" __global__ void conform_cp_async_16(const __grid_constant__ Conforman
     for (int i = 0; i < 4; i++) words.out[i] = tile[threadIdx.x][i];
 }
 
+// The same under a cache policy, which changes no bytes.
+KF_INLINE void copy_evict_first(const ConformanceArgs& args) {
+    __shared__ alignas(16) uint32_t tile[WARP][4];
+    Words<8, 4> words(args);
+    cp_async_16_evict_first(shared_address(tile[threadIdx.x]), words.in, evict_first_policy(), (int)words.in[4]);
+    cp_async_commit();
+    cp_async_wait<0>();
+    for (int i = 0; i < 4; i++) words.out[i] = tile[threadIdx.x][i];
+}
+
+extern "C" __global__ void conform_cp_async_16_evict_first(const __grid_constant__ ConformanceArgs args) { copy_evict_first(args); }
+
+extern "C" __global__ void conform_evict_first_policy(const __grid_constant__ ConformanceArgs args) { copy_evict_first(args); }
+
 // An empty group is a group too. in: two times four words. out: the first four, read while the second may be pending, then the others.
 template <int EMPTY_GROUPS> KF_INLINE void copy_in_groups(const ConformanceArgs& args) {
     __shared__ alignas(16) uint32_t tile[2][WARP][4];
@@ -54,6 +68,12 @@ template <int EMPTY_GROUPS> KF_INLINE void copy_in_groups(const ConformanceArgs&
 extern "C" __global__ void conform_cp_async_wait(const __grid_constant__ ConformanceArgs args) { copy_in_groups<0>(args); }
 
 extern "C" __global__ void conform_cp_async_commit(const __grid_constant__ ConformanceArgs args) { copy_in_groups<2>(args); }
+
+// in: value, mask, bits.
+extern "C" __global__ void conform_and_or(const __grid_constant__ ConformanceArgs args) {
+    Words<3, 1> words(args);
+    words.out[0] = and_or(words.in[0], words.in[1], words.in[2]);
+}
 
 // in: a row of eight 16-bit elements, and the row that the lane points at. out: its pairs of the four matrices.
 template <bool TRANSPOSED> KF_INLINE void read_matrices(const ConformanceArgs& args) {

@@ -26,6 +26,9 @@ internal sealed record WrapperCases(string Name, int OutputWords, Func<Random, i
     [
         Exact("shared_address", 1, (random, _) => Words(random, 1), (_, _) => PerLane(lane => [(uint)(4 * lane)])),
         Exact("cp_async_16", 4, DrawPartialCopies, (input, _) => PerLane(lane => PartialCopy(input.AsSpan(8 * lane, 8)))),
+        Exact("cp_async_16_evict_first", 4, DrawPartialCopies, (input, _) => PerLane(lane => PartialCopy(input.AsSpan(8 * lane, 8)))),
+        Exact("evict_first_policy", 4, DrawPartialCopies, (input, _) => PerLane(lane => PartialCopy(input.AsSpan(8 * lane, 8)))),
+        Exact("and_or", 1, (random, _) => Words(random, 3), (input, _) => PerLane(lane => [(input[3 * lane] & input[3 * lane + 1]) | input[3 * lane + 2]])),
         Exact("cp_async_commit", 8, (random, _) => Words(random, 8), (input, _) => input),
         Exact("cp_async_wait", 8, (random, _) => Words(random, 8), (input, _) => input),
         Exact("ldmatrix_x4", 4, DrawRows, (input, _) => PerLane(lane => Matrices(input, (row, column) => (row, column), lane))),
