@@ -18,15 +18,21 @@ internal sealed class Operands(Device device) : IDisposable
         return span;
     }
 
+    /// <summary>Memory that is not set.</summary>
+    public DeviceBuffer Buffer(DType type, long length)
+    {
+        DeviceBuffer buffer = device.Allocate(type, length);
+        _buffers.Add(buffer);
+        return buffer;
+    }
+
     /// <summary>A matrix with elements between -1 and 1.</summary>
     public DeviceMatrix Random(DType type, int rows, int columns) => Matrix(type, rows, columns, () => 2 * _random.NextSingle() - 1);
 
     /// <summary>A matrix of these elements, row after row.</summary>
     public DeviceMatrix Matrix(DType type, int rows, int columns, Func<float> next)
     {
-        DeviceBuffer buffer = device.Allocate(type, (long)rows * columns);
-        _buffers.Add(buffer);
-        DeviceMatrix matrix = buffer.AsMatrix(rows, columns);
+        DeviceMatrix matrix = Buffer(type, (long)rows * columns).AsMatrix(rows, columns);
         if (type == DType.F32) Fill(matrix, next);
         else if (type == DType.F16) Fill(matrix, () => (Half)next());
         else Fill(matrix, () => (BFloat16)next());

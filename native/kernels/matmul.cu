@@ -3,15 +3,14 @@
 // Why      All dense layers and the logits. A result element must have the same bits whatever other rows are computed with it, and
 //          whichever kernel computes it: the canon of native/README.md. This is the readable kernel that defines those bits.
 //
-// Math     result[t][n] = round(bias[n] + total),   total = ((0 + s_0) + s_1) + ... over the lanes of k
+// Math     result[t][n] = round(bias[n] + total), then + residual[t][n] (kf/epilogue.cuh);   total = ((0 + s_0) + s_1) + ... over the lanes of k
 //          s_l = the products x[t][i] * weights[n][i] of lane l, summed in F32 by one chain of m16n8k16 steps from 0, i ascending.
 //          Lane l is i in l * lane_length .. (l + 1) * lane_length - 1; lane_length depends on n and k alone (MatMulLanes in C#).
 //          k = 0 gives the bias, or 0.
 //
 // Shapes   x        [rows, k]         T, rows x_stride apart
 //          weights  [columns, k]      T, rows weights_stride apart
-//          bias     [columns]         T, or null
-//          result   [rows, columns]   R = T or float, rows result_stride apart; overlaps no input
+//          result   [rows, columns]   R = T or float
 //
 // Tiling   A block computes 64 columns of 64 rows, grid = (ceil(columns / 64), ceil(rows / 64)). Weights are operand A: each of the 4 warps has 16
 //          columns of the result on M and all 64 rows on N. Steps of 64 k go through two buffers in shared memory (32 KB); while one is
@@ -38,10 +37,9 @@ constexpr int ROW_GROUPS = BLOCK_ROWS / 8;  // one operand B each
 template <class T, class R> struct MatMulArgs {  // mirrored by MatMulArgs in C#
     const T* x;
     const T* weights;
-    const T* bias;
-    R* result;
-    int rows, columns, k;
-    int x_stride, weights_stride, result_stride;
+    Epilogue<T, R> epilogue;
+    int k;
+    int x_stride, weights_stride;
     int lane_length;  // a multiple of STEP
 };
 
@@ -67,8 +65,8 @@ template <class T> KF_INLINE void load_tile(T* tile, const T* matrix, int stride
 }
 
 template <class T, class R> KF_INLINE void load_buffer(Buffer<T>& buffer, const MatMulArgs<T, R>& args, int first_k) {
-    load_tile(buffer.weights, args.weights, args.weights_stride, blockIdx.x * BLOCK_COLUMNS, args.columns, first_k, args.k);
-    load_tile(buffer.x, args.x, args.x_stride, blockIdx.y * BLOCK_ROWS, args.rows, first_k, args.k);
+    load_tile(buffer.weights, args.weights, args.weights_stride, blockIdx.x * BLOCK_COLUMNS, args.epilogue.columns, first_k, args.k);
+    load_tile(buffer.x, args.x, args.x_stride, blockIdx.y * BLOCK_ROWS, args.epilogue.rows, first_k, args.k);
 }
 
 // Adds the products of one buffer to the sums of the warp's 16 columns.
@@ -106,14 +104,13 @@ template <class T, class R> KF_INLINE void write_result(const MatMulArgs<T, R>& 
 #pragma unroll
     for (int side = 0; side < 2; side++) {
         int column = first_column + side * 8;
-        if (column >= args.columns) break;
-        float bias = args.bias ? to_float(args.bias[column]) : 0.0f;
+        if (column >= args.epilogue.columns) break;
 #pragma unroll
         for (int group = 0; group < ROW_GROUPS; group++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 int row = first_row + group * 8 + i;
-                if (row < args.rows) args.result[(size_t)row * args.result_stride + column] = from_float<R>(__fadd_rn(totals[group][side * 2 + i], bias));
+                if (row < args.epilogue.rows) finish(args.epilogue, row, column, totals[group][side * 2 + i]);
             }
         }
     }
@@ -122,8 +119,8 @@ template <class T, class R> KF_INLINE void write_result(const MatMulArgs<T, R>& 
 template <class T, class R> KF_INLINE void matmul(const MatMulArgs<T, R>& args) {
     __shared__ Buffer<T> buffers[2];
     int steps = ceil_div(args.k, STEP);
-    int row_groups = min(ROW_GROUPS, ceil_div(args.rows - (int)blockIdx.y * BLOCK_ROWS, 8));
-    bool has_columns = (int)blockIdx.x * BLOCK_COLUMNS + warp_id() * 16 < args.columns;
+    int row_groups = min(ROW_GROUPS, ceil_div(args.epilogue.rows - (int)blockIdx.y * BLOCK_ROWS, 8));
+    bool has_columns = (int)blockIdx.x * BLOCK_COLUMNS + warp_id() * 16 < args.epilogue.columns;
     Sums totals = {}, sums = {};
 
     load_buffer(buffers[0], args, 0);

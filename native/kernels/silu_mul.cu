@@ -26,8 +26,6 @@ template <class T> struct SiluMulArgs {  // mirrored by SiluMulArgs in C#
     int result_stride;
 };
 
-KF_INLINE float silu(float x) { return __fdiv_rn(x, __fadd_rn(1.0f, exact_exp(-x))); }
-
 template <class T> KF_INLINE void silu_mul(const SiluMulArgs<T>& args) {
     int start = (blockIdx.y * THREADS + threadIdx.x) * PER_VECTOR<T>;
     if (start >= args.columns) return;

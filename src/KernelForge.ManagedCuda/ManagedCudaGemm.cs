@@ -4,10 +4,10 @@ using ManagedCuda.CudaBlas;
 namespace KernelForge.ManagedCuda;
 
 /// <summary>
-/// result = x · weightsᵀ by cuBLAS, beside <see cref="Operators.MatMul"/> for comparison. It is no operator of a device: its bits depend on the number of rows
-/// and on the version of cuBLAS.
+/// Dense products by cuBLAS: beside <see cref="Operators.MatMul"/> for comparison, or in its place as <see cref="CudaDeviceOptions.DenseMatMul"/>. Not batch
+/// invariant: bits depend on the number of rows and on the version of cuBLAS.
 /// </summary>
-public sealed unsafe class ManagedCudaGemm : IDisposable
+public sealed unsafe class ManagedCudaGemm : IDenseMatMul
 {
     private readonly CudaDevice _device;
     private readonly CudaBlas _blas;
@@ -21,23 +21,30 @@ public sealed unsafe class ManagedCudaGemm : IDisposable
         _blas = new CudaBlas(new CUstream { Pointer = device.Stream.Handle });
     }
 
+    /// <inheritdoc/>
+    public string Name => "cuBLAS";
+
+    /// <summary>result = x · weightsᵀ; see <see cref="MatMul(in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, bool)"/>.</summary>
+    public void MatMul(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result) => MatMul(x, weights, result, adds: false);
+
     /// <summary>Queues the product, with sums in F32.</summary>
     /// <param name="x">[rows, k], F16 or BF16.</param>
     /// <param name="weights">[n, k] of the same type.</param>
     /// <param name="result">[rows, n] of the same type, or F32.</param>
+    /// <param name="adds">Whether the product is added to what the result holds; rounded once.</param>
     /// <exception cref="ArgumentException">Shapes, types or devices do not fit.</exception>
     /// <exception cref="CudaBlasException">cuBLAS refuses.</exception>
-    public void MatMul(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result)
+    public void MatMul(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, bool adds)
     {
         Check(x, weights, result);
         if (result.IsEmpty) return;
         using CurrentContext context = _device.Enter();
-        float one = 1, zero = 0;
+        float one = 1, kept = adds ? 1 : 0;
         // cuBLAS counts columns first: it sees every matrix transposed, and resultᵀ = weights · xᵀ.
         CublasStatus status = CudaBlasNativeMethods.cublasGemmEx(
             _blas.CublasHandle, Operation.Transpose, Operation.NonTranspose, weights.Rows, x.Rows, x.Columns,
             (nint)(&one), At(weights), TypeOf(weights), weights.RowStride, At(x), TypeOf(x), x.RowStride,
-            (nint)(&zero), At(result), TypeOf(result), result.RowStride, ComputeType.Compute32F, GemmAlgo.Default);
+            (nint)(&kept), At(result), TypeOf(result), result.RowStride, ComputeType.Compute32F, GemmAlgo.Default);
         if (status != CublasStatus.Success) throw new CudaBlasException(status);
     }
 

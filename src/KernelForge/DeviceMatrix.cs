@@ -89,6 +89,20 @@ public readonly struct DeviceMatrix
             _buffer!.Device.CopyToHost(RowAddress(row), MemoryMarshal.AsBytes(destination.GetRowSpan(row)));
     }
 
+    /// <summary>Copies host bytes of elements, row after row, to a matrix without gaps between its rows.</summary>
+    public void CopyFrom(ReadOnlySpan<byte> source)
+    {
+        CheckBytes("CopyFrom", source.Length);
+        if (!IsEmpty) _buffer!.Device.CopyToDevice(source, Address);
+    }
+
+    /// <summary>Copies the bytes of a matrix without gaps between its rows, row after row, waiting for work that was queued before.</summary>
+    public void CopyTo(Span<byte> destination)
+    {
+        CheckBytes("CopyTo", destination.Length);
+        if (!IsEmpty) _buffer!.Device.CopyToHost(Address, destination);
+    }
+
     /// <summary>The elements copied to a new host matrix.</summary>
     public T[,] ToArray<T>() where T : unmanaged
     {
@@ -108,4 +122,7 @@ public readonly struct DeviceMatrix
 
     /// <summary>Element type and shape, as in F32[3, 64].</summary>
     public override string ToString() => $"{DType}[{Rows}, {Columns}]";
+
+    private void CheckBytes(string operation, int length) =>
+        Check.That(IsContiguous && length == (long)Rows * Columns * DType.Size(), $"{operation}: {length} bytes for {this}, contiguous: {IsContiguous}");
 }

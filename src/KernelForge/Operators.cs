@@ -8,7 +8,8 @@ namespace KernelForge;
 /// <list type="table">
 /// <item><term><see cref="Embed"/></term><description>rows of a table, by index</description></item>
 /// <item><term><see cref="RmsNorm"/>, <see cref="AddRmsNorm"/></term><description>root-mean-square normalisation, with a residual stream</description></item>
-/// <item><term><see cref="MatMul"/></term><description>x · Wᵀ + bias</description></item>
+/// <item><term><see cref="MatMul"/></term><description>x · Wᵀ + bias + residual</description></item>
+/// <item><term><see cref="MatMulW4"/>, <see cref="MatMulW8"/></term><description>the same with 4-bit or 8-bit weights, gated or not</description></item>
 /// <item><term><see cref="Rope"/></term><description>rotary position embedding</description></item>
 /// <item><term><see cref="AppendKv"/></term><description>keys and values into a paged cache</description></item>
 /// <item><term><see cref="Attention(in DeviceMatrix, in KvLayer, AttentionPlan, float, in DeviceMatrix, float)"/></term><description>causal attention of variable-length queries over a paged cache</description></item>
@@ -37,6 +38,12 @@ public abstract partial class Operators
 
     /// <summary>Where the operators run; every argument must be memory of this device.</summary>
     public Device Device { get; }
+
+    /// <summary>
+    /// Whether the bits of a row are independent of the rows beside it, as said above. False only where <see cref="CudaDeviceOptions.DenseMatMul"/> puts another
+    /// library in the place of <see cref="MatMul"/>.
+    /// </summary>
+    public virtual bool IsBatchInvariant => true;
 
     private void CheckHere(string operation, Device? device, bool isEmpty) =>
         Check.That(isEmpty || device == Device, $"{operation}: an argument is on {device?.Name}, the operators run on {Device.Name}");

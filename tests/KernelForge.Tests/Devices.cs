@@ -13,7 +13,7 @@ public static class Devices
         ["emulated-sm80"] = Emulated(0),
         ["emulated-sm90"] = Emulated(1),
         [ByMmaSync] = Emulated(1, usesWarpgroups: false),
-        ["cuda"] = new Subject(() => Device.OpenCuda(), WhyNoCuda, "KF_REQUIRE_CUDA", [DType.F16, DType.BF16]),
+        ["cuda"] = new Subject(options => Device.OpenCuda(0, options), WhyNoCuda, "KF_REQUIRE_CUDA", [DType.F16, DType.BF16]),
     };
 
     static Devices()
@@ -21,7 +21,7 @@ public static class Devices
         foreach (CpuInstructionSet set in Enum.GetValues<CpuInstructionSet>().Where(set => set <= CpuInstructionSets.Best))
         {
             var options = new CpuDeviceOptions { Threads = 2, InstructionSet = set };
-            Subjects.Add($"cpu-{set}", new Subject(() => Device.OpenCpu(options), () => null, null, Numbers.FloatTypes));
+            Subjects.Add($"cpu-{set}", new Subject(_ => Device.OpenCpu(options), () => null, null, Numbers.FloatTypes));
         }
 
         CpuNames = [.. Subjects.Keys.Where(name => name.StartsWith("cpu-", StringComparison.Ordinal))];
@@ -54,7 +54,9 @@ public static class Devices
         select new CpuDeviceOptions { Threads = threads, InstructionSet = set };
 
     /// <summary>A device of one's own, to be disposed. Most test classes share theirs: <see cref="OpenDevices"/>.</summary>
-    public static Device OpenAlone(string name) => Subjects[name].Open();
+    /// <param name="name">One of <see cref="Names"/>.</param>
+    /// <param name="options">For a CUDA device; null for the usual ones.</param>
+    public static Device OpenAlone(string name, CudaDeviceOptions? options = null) => Subjects[name].Open(options);
 
     /// <summary>What its operators compute with. A CUDA operator takes one of the two for all of its matrices, the CPU any mixture.</summary>
     public static DType[] FloatTypes(string name) => Subjects[name].FloatTypes;
@@ -69,7 +71,7 @@ public static class Devices
     public static string? SkipReason(string name) => Subjects.TryGetValue(name, out Subject? subject) ? subject.SkipReason : null;
 
     private static Subject Emulated(int ordinal, bool usesWarpgroups = true) =>
-        new(() => Emulator.Open(ordinal, usesWarpgroups), Emulator.WhyMissing, "KF_REQUIRE_EMULATOR", [DType.F16, DType.BF16]);
+        new(options => Emulator.Open(ordinal, (options ?? new CudaDeviceOptions()) with { UsesWarpgroups = usesWarpgroups }), Emulator.WhyMissing, "KF_REQUIRE_EMULATOR", [DType.F16, DType.BF16]);
 
     private static string? WhyNoCuda()
     {
@@ -84,7 +86,7 @@ public static class Devices
         }
     }
 
-    private sealed class Subject(Func<Device> open, Func<string?> whyMissing, string? requiredBy, DType[] floatTypes)
+    private sealed class Subject(Func<CudaDeviceOptions?, Device> open, Func<string?> whyMissing, string? requiredBy, DType[] floatTypes)
     {
         private readonly Lazy<string?> _skipReason = new(() =>
             requiredBy is not null && Environment.GetEnvironmentVariable(requiredBy) == "1" ? null : whyMissing());
@@ -93,6 +95,6 @@ public static class Devices
 
         public string? SkipReason => _skipReason.Value;
 
-        public Device Open() => open();
+        public Device Open(CudaDeviceOptions? options) => open(options);
     }
 }

@@ -30,12 +30,12 @@ internal static unsafe class Emulator
             : null;
     }
 
-    /// <summary>Emulated device 0, an "sm_80", or 1, an "sm_90".</summary>
-    public static Device Open(int ordinal, bool usesWarpgroups = true)
+    /// <summary>Emulated device 0, an "sm_80", or 1, an "sm_90"; the driver of the options is not looked at.</summary>
+    public static Device Open(int ordinal, CudaDeviceOptions? options = null)
     {
         if (WhyMissing() is string reason) throw new InvalidOperationException(reason);
         _ = Library.Value;
-        return Device.OpenCuda(ordinal, new CudaDeviceOptions { DriverLibrary = Path, UsesWarpgroups = usesWarpgroups });
+        return Device.OpenCuda(ordinal, (options ?? new CudaDeviceOptions()) with { DriverLibrary = Path });
     }
 
     /// <summary>Changes one of the emulator's settings for all of its devices.</summary>

@@ -71,4 +71,7 @@ KF_INLINE float exact_negative_log_of_rest(float v, float rest) {
     return __fsub_rn(0.0f, log_of(reduced));
 }
 
+// x times its sigmoid.
+KF_INLINE float silu(float x) { return __fdiv_rn(x, __fadd_rn(1.0f, exact_exp(-x))); }
+
 }  // namespace kf

@@ -38,6 +38,11 @@ constexpr __host__ __device__ int round_up(int value, int multiple) { return cei
 #include "rows.cuh"           // rows of any length and alignment
 #include "normalize.cuh"      // root-mean-square normalisation
 #include "exact_math.cuh"     // exponential and logarithm with the bits of the CPU
+#include "epilogue.cuh"       // what becomes of the totals of a product
+#include "lane_sums.cuh"      // sums of the lanes of k, by the block that comes last
+#include "result_tile.cuh"    // totals of a tile on their way to the result
+#include "dense_weights.cuh"   // weights that are not quantised
+#include "packed_weights.cuh"  // quantised weights as operand A
 #include "gumbel.cuh"         // noise with the bits of the CPU
 #include "token_order.cuh"    // tokens by logit, searched without sorting
 #include "scaled_logits.cuh"  // likelihoods of tokens and their sums

@@ -14,7 +14,6 @@ internal sealed unsafe partial class CpuOperators
         {
             RowRange range = RowRange.Of(gate.Rows, part, parts);
             (DType gateType, DType upType, DType type, int columns) = (gate.DType, up.DType, result.DType, gate.Columns);
-            TLanes zero = TLanes.Fill(0), one = TLanes.Fill(1);
             for (int row = range.Start; row < range.End; row++)
             {
                 nint gates = gate.RowAddress(row), ups = up.RowAddress(row), destination = result.RowAddress(row);
@@ -22,7 +21,7 @@ internal sealed unsafe partial class CpuOperators
                 {
                     TLanes g = Elements.Load<TLanes>(gates, gateType, i, columns);
                     TLanes u = Elements.Load<TLanes>(ups, upType, i, columns);
-                    Elements.Store(g / (one + LaneMath.Exp(zero - g)) * u, destination, type, i, columns);
+                    Elements.Store(LaneMath.Silu(g) * u, destination, type, i, columns);
                 }
             }
         }

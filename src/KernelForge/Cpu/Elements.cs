@@ -17,6 +17,11 @@ internal static unsafe class Elements
     public static TLanes Load<TLanes>(nint row, DType type, int index, int length) where TLanes : struct, ILanes<TLanes> =>
         length - index >= Lanes.Count ? Load<TLanes>(row, type, index) : LoadTail<TLanes>(row, type, index, length - index);
 
+    /// <summary>One element of a row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float One(nint row, DType type, int index) =>
+        type == DType.F32 ? ((float*)row)[index] : type == DType.F16 ? Widen.One(((Half*)row)[index]) : Widen.One(((BFloat16*)row)[index]);
+
     /// <summary>Writes elements index .. index + 15 of a row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TLanes>(TLanes value, nint row, DType type, int index) where TLanes : struct, ILanes<TLanes>
@@ -33,6 +38,11 @@ internal static unsafe class Elements
         if (length - index >= Lanes.Count) Store(value, row, type, index);
         else StoreTail(value, row, type, index, length - index);
     }
+
+    /// <summary>The nearest values of the type, ties to even.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TLanes Round<TLanes>(TLanes value, DType type) where TLanes : struct, ILanes<TLanes> =>
+        type == DType.F32 ? value : RoundThroughMemory(value, type);
 
     /// <summary>Copies a run of elements from one float type to another; rounds to nearest even where the new type is narrower.</summary>
     public static void Convert<TLanes>(nint source, DType from, nint destination, DType to, int length) where TLanes : struct, ILanes<TLanes>
@@ -63,6 +73,14 @@ internal static unsafe class Elements
         for (; i <= length - Lanes.Count; i += Lanes.Count) TLanes.Store(TLanes.Load(source + i), destination + i);
         for (; i < length; i++) destination[i] = Widen.One(source[i]);
         new Span<float>(destination + length, Lanes.Padded(length) - length).Clear();
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static TLanes RoundThroughMemory<TLanes>(TLanes value, DType type) where TLanes : struct, ILanes<TLanes>
+    {
+        byte* rounded = stackalloc byte[Lanes.Count * sizeof(float)];
+        Store(value, (nint)rounded, type, 0);
+        return Load<TLanes>((nint)rounded, type, 0);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

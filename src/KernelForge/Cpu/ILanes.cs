@@ -12,8 +12,17 @@ internal unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
 
     static abstract TSelf Fill(float value);
 
+    /// <summary>a, a, b, b and so on.</summary>
+    static abstract TSelf FillPairs(float a, float b);
+
     /// <summary>Reads and widens sixteen numbers exactly; <typeparamref name="T"/> is float, Half or BFloat16, any alignment. NaN stays NaN.</summary>
     static abstract TSelf Load<T>(T* source) where T : unmanaged;
+
+    /// <summary>Reads sixteen words and gives of each the 4-bit code that starts at bit <paramref name="shift"/>, less 8.</summary>
+    static abstract TSelf LoadCodes4(uint* words, int shift);
+
+    /// <summary>Reads sixteen words and gives of each the 8-bit code that starts at bit <paramref name="shift"/>, less 128.</summary>
+    static abstract TSelf LoadCodes8(uint* words, int shift);
 
     /// <summary>Rounds to nearest even and writes sixteen numbers; <typeparamref name="T"/> is float, Half or BFloat16.</summary>
     static abstract void Store<T>(TSelf value, T* destination) where T : unmanaged;

@@ -27,6 +27,10 @@ internal static class LaneMath
         return TLanes.Scale(p, n);
     }
 
+    /// <summary>x / (1 + e^-x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TLanes Silu<TLanes>(TLanes x) where TLanes : struct, ILanes<TLanes> => x / (TLanes.Fill(1) + Exp(TLanes.Fill(0) - x));
+
     /// <summary>The hyperbolic tangent, 1 - 2 / (1 + e^2x); its error is absolute, at most 2^-22. NaN stays NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Tanh<TLanes>(TLanes x) where TLanes : struct, ILanes<TLanes>

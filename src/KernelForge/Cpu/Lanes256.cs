@@ -15,6 +15,19 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
     public static Lanes256 Fill(float value) => new(Vector256.Create(value), Vector256.Create(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 FillPairs(float a, float b)
+    {
+        Vector256<float> pairs = Vector256.Create(Vector128.Create(a, a, b, b));
+        return new(pairs, pairs);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LoadCodes4(uint* words, int shift) => new(Codes4(words, shift), Codes4(words + 8, shift));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LoadCodes8(uint* words, int shift) => new(Codes8(words, shift), Codes8(words + 8, shift));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Load<T>(T* source) where T : unmanaged => new(Widen.Load256(source), Widen.Load256(source + 8));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -114,6 +127,14 @@ internal readonly unsafe struct Lanes256(Vector256<float> low, Vector256<float> 
         Vector256<float> s23 = Avx.Shuffle(h2, h3, 0x44) + Avx.Shuffle(h2, h3, 0xEE);
         return Avx.Shuffle(s01, s23, 0x88) + Avx.Shuffle(s01, s23, 0xDD);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Codes4(uint* words, int shift) =>
+        Avx.ConvertToVector256Single(((Vector256.Load(words) >>> shift) & Vector256.Create(0xFu)).AsInt32() - Vector256.Create(8));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Codes8(uint* words, int shift) =>
+        Avx.ConvertToVector256Single(((Vector256.Load(words) >>> shift) & Vector256.Create(0xFFu)).AsInt32() - Vector256.Create(128));
 
     /// <summary>Two factors, because 2^exponent alone may be no normal number. Only the second product can round.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

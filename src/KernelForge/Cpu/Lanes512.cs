@@ -16,6 +16,20 @@ internal readonly unsafe struct Lanes512(Vector512<float> vector) : ILanes<Lanes
     public static Lanes512 Fill(float value) => new(Vector512.Create(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 FillPairs(float a, float b) => new(Vector512.Create(Vector256.Create(Vector128.Create(a, a, b, b))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LoadCodes4(uint* words, int shift) => new(Avx512F.PermuteVar16x32( // looks at four bits of an index
+        Vector512.Create(-8f, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7), (Vector512.Load(words) >>> shift).AsInt32()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LoadCodes8(uint* words, int shift)
+    {
+        Vector512<uint> code = ((Vector512.Load(words) >>> shift) & Vector512.Create(0xFFu)) | Vector512.Create(0x4B00_0000u); // 2^23 + code
+        return new(code.AsSingle() - Vector512.Create(8_388_608f + 128));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Load<T>(T* source) where T : unmanaged => new(Widen.Load512(source));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

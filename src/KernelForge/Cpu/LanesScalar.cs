@@ -14,6 +14,27 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         return result;
     }
 
+    public static LanesScalar FillPairs(float a, float b)
+    {
+        LanesScalar result = default;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = i % 4 < 2 ? a : b;
+        return result;
+    }
+
+    public static LanesScalar LoadCodes4(uint* words, int shift)
+    {
+        LanesScalar result = default;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = (int)((words[i] >> shift) & 0xF) - 8;
+        return result;
+    }
+
+    public static LanesScalar LoadCodes8(uint* words, int shift)
+    {
+        LanesScalar result = default;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = (int)((words[i] >> shift) & 0xFF) - 128;
+        return result;
+    }
+
     public static LanesScalar Load<T>(T* source) where T : unmanaged
     {
         LanesScalar result = default;

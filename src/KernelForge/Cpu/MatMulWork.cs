@@ -1,6 +1,4 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 
 namespace KernelForge.Cpu;
 
@@ -22,15 +20,18 @@ internal readonly unsafe struct MatMulWork<TLanes, TTile, T> : IParallelWork
     private const int StripColumns = StripPanels * IMatMulTile.Columns;
 
     private readonly CpuThreads _threads;
-    private readonly DeviceMatrix _x, _result, _bias;
+    private readonly DeviceMatrix _x;
+    private readonly Epilogue<TLanes> _epilogue;
     private readonly T* _weights;
     private readonly nint _weightStride;
     private readonly int _rows, _columns, _k, _paddedK, _blockRows, _panels;
 
-    public MatMulWork(CpuThreads threads, in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias)
+    public MatMulWork(CpuThreads threads, in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias,
+        in DeviceMatrix residual)
     {
         _threads = threads;
-        (_x, _result, _bias) = (x, result, bias);
+        _x = x;
+        _epilogue = new Epilogue<TLanes>(result, bias, residual);
         _weights = (T*)weights.Address;
         _weightStride = weights.RowStride;
         (_rows, _columns, _k) = (x.Rows, weights.Rows, x.Columns);
@@ -130,24 +131,11 @@ internal readonly unsafe struct MatMulWork<TLanes, TTile, T> : IParallelWork
         new Span<float>(packed, (IMatMulTile.Columns - count) * padded).Clear();
     }
 
-    /// <summary>Adds the bias to a strip of totals, rounds it and stores it.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private void Finish(int firstRow, int count, int firstColumn, int columnCount, in Buffers buffers)
     {
-        if (!_bias.IsEmpty) Elements.ToF32<TLanes>(_bias.Address + (nint)firstColumn * _bias.DType.Size(), _bias.DType, buffers.Bias, columnCount);
-        int size = _result.DType.Size();
+        if (_epilogue.HasBias) _epilogue.LoadBias(firstColumn, columnCount, buffers.Bias);
         for (int row = 0; row < count; row++)
-        {
-            float* totals = buffers.Totals + row * StripColumns;
-            for (int column = 0; column < columnCount; column += Vector256<float>.Count)
-            {
-                Vector256<float> value = Vector256.Load(totals + column);
-                if (!_bias.IsEmpty) value += Vector256.Load(buffers.Bias + column);
-                // Which of two NaNs an addition returns depends on the order of its operands, so all become the same one.
-                Vector256.ConditionalSelect(Vector256.Equals(value, value), value, Vector256.Create(float.NaN)).Store(totals + column);
-            }
-            Elements.Convert<TLanes>((nint)totals, DType.F32, _result.RowAddress(firstRow + row) + (nint)firstColumn * size, _result.DType, columnCount);
-        }
+            _epilogue.Store(firstRow + row, firstColumn, columnCount, buffers.Totals + row * StripColumns, null, buffers.Bias, null);
     }
 
     private static int CeilDiv(int value, int divisor) => (value + divisor - 1) / divisor;

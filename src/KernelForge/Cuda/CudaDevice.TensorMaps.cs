@@ -23,7 +23,8 @@ public sealed unsafe partial class CudaDevice
         Check.That(rank is > 0 and <= MaxRank, $"EncodeTensorMap: {rank} sizes, expected 1 to {MaxRank}");
         Check.That(strides.Length == rank - 1 && box.Length == rank, $"EncodeTensorMap: {strides.Length} strides and a box of {box.Length}, expected {rank - 1} and {rank}");
         int typeNumber = TensorType(type);
-        uint* elementStrides = stackalloc uint[MaxRank] { 1, 1, 1, 1, 1 };
+        uint* elementStrides = stackalloc uint[MaxRank];
+        new Span<uint>(elementStrides, MaxRank).Fill(1); // a list of constants makes garbage where code is not optimised
         byte* room = stackalloc byte[sizeof(CudaTensorMap) + CudaTensorMap.Alignment];
         var map = (CudaTensorMap*)(((nint)room + CudaTensorMap.Alignment - 1) & -CudaTensorMap.Alignment);
         using CurrentContext context = Enter();

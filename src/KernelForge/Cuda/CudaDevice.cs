@@ -163,6 +163,7 @@ public sealed unsafe partial class CudaDevice : Device
     {
         using (CurrentContext context = Enter())
         {
+            (Operators as CudaOperators)?.Close();
             Driver.CtxSynchronize(); // a fault of earlier work was or will be reported by the call that meets it
             foreach (CudaResource resource in _resources.ToArray()) resource.Dispose();
             FreeAll();

@@ -102,6 +102,31 @@ public class MatMulTests(OpenDevices devices) : IClassFixture<OpenDevices>
     }
 
     [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
+    public void MatMul_Residual_IsAddedToTheRoundedProduct(string deviceName)
+    {
+        Device device = devices.Open(deviceName);
+        foreach (DType type in Devices.FloatTypes(deviceName))
+            foreach (DType resultType in new[] { type, DType.F32 }.Distinct())
+                foreach ((int rows, int columns) in ((int, int)[])[(1, 5), (3, 39), (70, 130)])
+                {
+                    using var memory = new Memory(device);
+                    (DeviceMatrix x, _) = memory.Random(new Random(1), type, rows, 200);
+                    (DeviceMatrix weights, _) = memory.Random(new Random(2), type, columns, 200);
+                    (DeviceMatrix bias, _) = memory.Random(new Random(3), type, 1, columns);
+                    (DeviceMatrix inPlace, float[,] residual) = memory.Random(new Random(4), resultType, rows, columns, gap: 5);
+                    DeviceMatrix product = memory.Filled(resultType, rows, columns, float.NaN), apart = memory.Filled(resultType, rows, columns, float.NaN);
+
+                    device.Operators.MatMul(x, weights, product, bias);
+                    device.Operators.MatMul(x, weights, apart, bias, residual: inPlace);
+                    device.Operators.MatMul(x, weights, inPlace, bias, residual: inPlace);
+
+                    float[] expected = [.. Memory.Flat(product).Zip(residual.Cast<float>(), (a, b) => Close.Round(a + b, resultType))];
+                    Close.AssertSameBits(expected, Memory.Flat(apart));
+                    Close.AssertSameBits(expected, Memory.Flat(inPlace));
+                }
+    }
+
+    [DeviceTheory, MemberData(nameof(Devices.All), MemberType = typeof(Devices))]
     public void MatMul_NanAndInfinity_StayInTheirRowsAndColumns(string deviceName)
     {
         Device device = devices.Open(deviceName);
