@@ -11,12 +11,14 @@ internal static class Commands
 
         usage: kf run --model DIR --input FILE --output FILE [options]   answer prompts
                kf info [--model DIR] [options]                           describe this machine and a model
-               kf run --help, kf info --help                             all options, with examples
+               kf quantize --model DIR --output DIR --format w4g128      write a model with 4-bit or 8-bit weights
+               kf perplexity --model DIR --input FILE                    measure how well a model predicts texts
+               kf VERB --help                                            all options of a verb, with examples
                kf --version
 
         """;
 
-    private static readonly string[] Verbs = ["run", "info"];
+    private static readonly string[] Verbs = ["run", "info", "quantize", "perplexity"];
 
     /// <summary>Runs a command line and returns its exit code. Cancelling <paramref name="stop"/> ends a run after its current step.</summary>
     public static int Run(string[] arguments, Terminal terminal, CancellationToken stop = default)
@@ -53,8 +55,12 @@ internal static class Commands
                 return ExitCodes.Answered;
             case "run" when wantsHelp: return Explain(RunCommand.WriteHelp, terminal);
             case "info" when wantsHelp: return Explain(InfoCommand.WriteHelp, terminal);
+            case "quantize" when wantsHelp: return Explain(QuantizeCommand.WriteHelp, terminal);
+            case "perplexity" when wantsHelp: return Explain(PerplexityCommand.WriteHelp, terminal);
             case "run": return RunCommand.Run(RunOptions.Parse(rest), terminal, stop);
             case "info": return InfoCommand.Run(InfoCommand.Table.Parse(rest), terminal);
+            case "quantize": return QuantizeCommand.Run(rest, terminal, stop);
+            case "perplexity": return PerplexityCommand.Run(rest, terminal, stop);
             default: throw new CommandException($"Unknown command '{verb}'{Nearest.Suggestion(verb, Verbs)}. See kf --help.");
         }
     }

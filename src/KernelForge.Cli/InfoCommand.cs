@@ -106,6 +106,7 @@ internal static class InfoCommand
         Line(text, "chat template", template is null ? "none" : template.Complaint is { } complaint ? $"not supported: {complaint}" : "yes");
         IReadOnlyDictionary<string, long> weights = checkpoint.WeightsByType();
         Line(text, "weights", string.Join(", ", weights.Select(type => $"{type.Value} {type.Key}")));
+        if (config.Quantization is { } quantization) Line(text, "quantised", $"{quantization}, {checkpoint.QuantizedModules(quantization).Count()} linear layers");
         WriteMemory(text, config, checkpoint, options);
     }
 
@@ -145,7 +146,7 @@ internal static class InfoCommand
         try
         {
             engine = engine.For(device, config, checkpoint);
-            return (engine, EngineMemory.Of(device, config, checkpoint.BytesAs(engine.ComputeType!.Value), engine));
+            return (engine, EngineMemory.Of(device, config, checkpoint.BytesAs(engine.ComputeType!.Value, config.Quantization), engine));
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)
         {

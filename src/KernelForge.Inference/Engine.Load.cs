@@ -38,7 +38,7 @@ public sealed partial class Engine
         try
         {
             options = options.For(device, config, checkpoint);
-            memory = EngineMemory.Of(device, config, checkpoint.BytesAs(options.ComputeType!.Value), options);
+            memory = EngineMemory.Of(device, config, checkpoint.BytesAs(options.ComputeType!.Value, config.Quantization), options);
             memory.RequireFits(device);
         }
         catch

@@ -126,7 +126,7 @@ public sealed record EngineOptions
     /// <summary>A block at least: what does not fit is said when all of it is known.</summary>
     private static long ShareOfFree(EngineOptions typed, Device device, ModelConfig config, Checkpoint checkpoint)
     {
-        EngineMemory rest = EngineMemory.Of(device, config, checkpoint.BytesAs(typed.ComputeType!.Value), typed with { KvBlocks = 1 });
+        EngineMemory rest = EngineMemory.Of(device, config, checkpoint.BytesAs(typed.ComputeType!.Value, config.Quantization), typed with { KvBlocks = 1 });
         long share = (device.AvailableBytes - rest.Weights - rest.Intermediate) / 100 * KvPercentOfFree;
         long most = int.MaxValue / new KvFormat(typed.BlockSize, config.KvHeads, config.HeadDim, DType.F32).RowsPerBlock * rest.BytesPerBlock;
         return Math.Clamp(share, rest.BytesPerBlock, Math.Max(most, rest.BytesPerBlock));

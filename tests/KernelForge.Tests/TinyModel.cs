@@ -36,6 +36,23 @@ internal sealed class TinyModel : IDisposable
     /// <summary>Elements of a tensor as stored.</summary>
     public double[] Tensor(string name) => [.. _tensors[name].Values];
 
+    /// <summary>
+    /// A model whose linear layers are quantised by rounding and stored as a method does; <see cref="Tensor"/> then has what their codes stand for. Groups of 32
+    /// divide all of its widths.
+    /// </summary>
+    public static TinyModel CreateQuantized(
+        string family, QuantizationMethod method, WeightFormat format, bool hasOrder = false, DType dtype = DType.F16, string? config = null)
+    {
+        var model = new TinyModel(dtype);
+        JsonObject json = ConfigOf(family);
+        model.AddTensors(family, json);
+        json["quantization_config"] = config is null ? StoredWeights.Config(method, format) : JsonNode.Parse(config);
+        model.WriteConfig(json);
+        List<NamedTensor> stored = [.. model._tensors.Keys.ToArray().SelectMany(name => model.Stored(name, method, format, hasOrder))];
+        SafetensorsFolder.Write(Path.Combine(model.Folder, "model.safetensors"), stored);
+        return model;
+    }
+
     /// <summary>Adds a byte-level tokenizer whose ids are single characters: "!" is 2, the others follow in code order; 0 begins and 1 ends a text.</summary>
     public void WriteTokenizer()
     {
@@ -117,6 +134,26 @@ internal sealed class TinyModel : IDisposable
         byte[] text = Encoding.UTF8.GetBytes(header.ToJsonString()), length = new byte[8];
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)text.Length);
         File.WriteAllBytes(path, [.. length, .. text, .. data.ToArray()]);
+    }
+
+    /// <summary>A tensor as it is, or the quantised weights that take its place; the order is one and the same for all modules of a layer.</summary>
+    private List<NamedTensor> Stored(string name, QuantizationMethod method, WeightFormat format, bool hasOrder)
+    {
+        (int[] shape, float[] values) = _tensors[name];
+        if (!name.EndsWith("_proj.weight", StringComparison.Ordinal)) return [new(name, _dtype.ToString(), [.. shape.Select(size => (long)size)], Numbers.ToBytes(values, _dtype))];
+
+        (int n, int k) = (shape[0], shape[1]);
+        int[] order = [.. Enumerable.Range(0, k)];
+        if (hasOrder) new Random(k).Shuffle(order);
+        if (hasOrder && format.GroupSize > 0) order = [.. order.Chunk(format.GroupSize).SelectMany(group => group.Order())];
+        var packed = new float[n, k];
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < k; j++) packed[i, j] = values[i * k + order[j]];
+        QuantizedMatrix rounded = QuantizedMatrix.Round(packed, format, DType.F16);
+        byte[]? zeros = method == QuantizationMethod.Gptq ? rounded.Zeros?.Select(zero => Math.Max(zero, (byte)1)).ToArray() : rounded.Zeros; // version 1 has none of 0
+        var matrix = new QuantizedMatrix(format, n, k, rounded.Codes, rounded.Scales, zeros, hasOrder ? order : null);
+        _tensors[name] = (shape, [.. matrix.Dequantize().Cast<float>()]);
+        return StoredWeights.Tensors(method, name[..^".weight".Length], matrix);
     }
 
     private static JsonObject SpecialToken(string text, int id) => new() { ["id"] = id, ["content"] = text, ["special"] = true };

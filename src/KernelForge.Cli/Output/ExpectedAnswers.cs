@@ -48,6 +48,9 @@ internal sealed class ExpectedAnswers
             : choice.TokenIds.SequenceEqual(expected.TokenIds!);
     }
 
+    /// <summary>What is expected for an id; one of the two is set. Null when nothing is.</summary>
+    public (string? Text, int[]? TokenIds)? Find(string id) => _answers.TryGetValue(id, out (string? Text, int[]? TokenIds) expected) ? expected : null;
+
     private void Add(JsonLine line)
     {
         using JsonDocument document = JsonDocument.Parse(line.Bytes);

@@ -77,7 +77,8 @@ internal sealed class RunFiles : IDisposable
         if (_options.Input != RunOptions.Standard) Input.Dispose();
     }
 
-    private static FileStream OpenRead(string path, string option)
+    /// <summary>Opens a file that an option names. Throws <see cref="CommandException"/> when there is none.</summary>
+    public static FileStream OpenRead(string path, string option)
     {
         if (Directory.Exists(path)) throw new CommandException($"{option} {path} is a folder, not a file.");
         if (!File.Exists(path)) throw new CommandException($"{option} {path} does not exist.");

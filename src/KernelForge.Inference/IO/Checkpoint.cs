@@ -5,7 +5,7 @@ namespace KernelForge.Inference;
 /// <summary>The weights of a Hugging Face model folder: <c>model.safetensors</c>, or the shards that <c>model.safetensors.index.json</c> lists.</summary>
 public sealed class Checkpoint : IDisposable
 {
-    private const string SingleFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
+    private const string SingleFile = "model.safetensors", IndexFile = "model.safetensors.index.json", BiasSuffix = ".bias";
 
     private readonly Dictionary<string, SafetensorsFile> _fileOf = [];
     private readonly List<SafetensorsFile> _files = [];
@@ -29,6 +29,13 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
+    private Checkpoint(SafetensorsFile shard)
+    {
+        Folder = Path.GetDirectoryName(Path.GetFullPath(shard.Path))!;
+        _files.Add(shard);
+        foreach (string name in shard.Tensors.Keys) _fileOf.Add(name, shard);
+    }
+
     /// <summary>The model folder.</summary>
     public string Folder { get; }
 
@@ -38,6 +45,10 @@ public sealed class Checkpoint : IDisposable
     /// <summary>Bytes of all tensors.</summary>
     public long SizeInBytes => _fileOf.Sum(pair => pair.Value.Tensors[pair.Key].Length);
 
+    /// <summary>One weight file by itself.</summary>
+    /// <exception cref="ModelFormatException">It is missing, truncated or inconsistent.</exception>
+    internal static Checkpoint OfShard(string path) => new(new SafetensorsFile(path));
+
     /// <summary>Whether there is a tensor of that name.</summary>
     public bool Contains(string name) => _fileOf.ContainsKey(name);
 
@@ -45,14 +56,39 @@ public sealed class Checkpoint : IDisposable
     public IReadOnlyDictionary<string, long> WeightsByType() => _fileOf
         .Select(pair => pair.Value.Tensors[pair.Key])
         .GroupBy(tensor => tensor.Type)
-        .ToDictionary(group => group.Key, group => group.Sum(tensor => tensor.Shape.Aggregate(1L, (product, dimension) => product * dimension)));
+        .ToDictionary(group => group.Key, group => group.Sum(Elements));
 
-    /// <summary>The type that most weights are stored in; F32 when that is none of F32, F16 and BF16.</summary>
-    public DType MainType => WeightsByType().OrderByDescending(type => type.Value).FirstOrDefault().Key switch { "F16" => DType.F16, "BF16" => DType.BF16, _ => DType.F32 };
+    /// <summary>The float type that most weights are stored in, those of quantised modules left aside; F32 where there is none.</summary>
+    public DType MainType => WeightsByType().Where(type => type.Key is "F32" or "F16" or "BF16").OrderByDescending(type => type.Value).FirstOrDefault().Key switch
+    {
+        "F16" => DType.F16,
+        "BF16" => DType.BF16,
+        _ => DType.F32,
+    };
 
-    /// <summary>Bytes of all tensors as weights for activations of a type: F32 leaves them as they are stored, F16 and BF16 make them so.</summary>
-    public long BytesAs(DType computeType) =>
-        computeType == DType.F32 ? SizeInBytes : WeightsByType().Values.Sum() * computeType.Size();
+    /// <summary>
+    /// Bytes of all tensors as weights for activations of a type: F32 leaves them as they are stored, F16 and BF16 make them so; quantised modules are packed.
+    /// </summary>
+    public long BytesAs(DType computeType, QuantizationConfig? quantization = null)
+    {
+        long bytes = 0;
+        HashSet<string> modules = quantization is null ? [] : [.. QuantizedModules(quantization)];
+        foreach (string module in modules) bytes += PackedBytes(module, quantization!);
+        foreach (string name in Names)
+        {
+            SafetensorsEntry tensor = Find(name).Tensor;
+            if (modules.Count > 0 && !name.EndsWith(BiasSuffix, StringComparison.Ordinal) && modules.Contains(ModuleOf(name))) continue;
+            bytes += computeType == DType.F32 ? tensor.Length : Elements(tensor) * computeType.Size();
+        }
+        return bytes;
+    }
+
+    /// <summary>Names of the modules whose weights are quantised.</summary>
+    public IEnumerable<string> QuantizedModules(QuantizationConfig quantization)
+    {
+        ArgumentNullException.ThrowIfNull(quantization);
+        return Names.Where(name => name.EndsWith(quantization.CodesSuffix, StringComparison.Ordinal)).Select(ModuleOf);
+    }
 
     /// <summary>A tensor as memory of a CPU device: the mapped file itself, valid until the checkpoint is disposed.</summary>
     /// <param name="device">A CPU device.</param>
@@ -71,12 +107,51 @@ public sealed class Checkpoint : IDisposable
     /// <summary>A tensor of that shape; 1 row for a vector. Throws <see cref="ModelFormatException"/> as <see cref="Load"/> does.</summary>
     internal CheckpointTensor Find(string name, int rows, int columns)
     {
-        if (!_fileOf.TryGetValue(name, out SafetensorsFile? file)) throw new ModelFormatException($"{Folder}: tensor {name} is missing from the weights.");
-        SafetensorsEntry tensor = file.Tensors[name];
-        bool fits = tensor.Shape.SequenceEqual([rows, columns]) || (rows == 1 && tensor.Shape.SequenceEqual([columns]));
-        if (!fits)
-            throw new ModelFormatException($"{file.Path}: tensor {name} is [{string.Join(", ", tensor.Shape)}], config.json asks for [{rows}, {columns}].");
+        (SafetensorsFile file, SafetensorsEntry tensor) = FindShape(name, rows, columns);
         return new CheckpointTensor(file, tensor);
+    }
+
+    /// <summary>A tensor of that type, as safetensors names it, and shape; 1 row for a vector. Throws as <see cref="Load"/> does.</summary>
+    internal (SafetensorsFile File, SafetensorsEntry Tensor) Find(string name, string type, int rows, int columns)
+    {
+        (SafetensorsFile file, SafetensorsEntry tensor) = FindShape(name, rows, columns);
+        return tensor.Type == type ? (file, tensor) : throw new ModelFormatException($"{file.Path}: tensor {name} is {tensor.Type}, expected {type}.");
+    }
+
+    /// <summary>A tensor of any type and shape. Throws when there is none.</summary>
+    internal (SafetensorsFile File, SafetensorsEntry Tensor) Find(string name) => _fileOf.TryGetValue(name, out SafetensorsFile? file)
+        ? (file, file.Tensors[name])
+        : throw new ModelFormatException($"{Folder}: tensor {name} is missing from the weights.");
+
+    /// <summary>Bytes of all tensors of a module, its bias left aside.</summary>
+    internal long BytesOf(string module) =>
+        Names.Where(name => ModuleOf(name) == module && !name.EndsWith(BiasSuffix, StringComparison.Ordinal)).Sum(name => Find(name).Tensor.Length);
+
+    private static string ModuleOf(string tensor) => tensor[..Math.Max(tensor.LastIndexOf('.'), 0)];
+
+    private static long Elements(SafetensorsEntry tensor) => tensor.Shape.Aggregate(1L, (product, dimension) => product * dimension);
+
+    private long PackedBytes(string module, QuantizationConfig quantization)
+    {
+        (SafetensorsFile file, SafetensorsEntry codes) = Find(module + quantization.CodesSuffix);
+        if (codes.Shape.Count != 2) throw new ModelFormatException($"{file.Path}: tensor {codes.Name} has {codes.Shape.Count} dimensions, expected 2.");
+        (int n, int k) = quantization.ShapeOf(codes.Shape);
+        try
+        {
+            return PackedWeights.SizeOf(quantization.Format, n, k, Contains(module + quantization.OrderSuffix));
+        }
+        catch (ArgumentException error)
+        {
+            throw new ModelFormatException($"{file.Path}: the quantised weights of {module} do not fit {quantization} ({error.Message}).", error);
+        }
+    }
+
+    private (SafetensorsFile File, SafetensorsEntry Tensor) FindShape(string name, int rows, int columns)
+    {
+        (SafetensorsFile file, SafetensorsEntry tensor) = Find(name);
+        bool fits = tensor.Shape.SequenceEqual([rows, columns]) || (rows == 1 && tensor.Shape.SequenceEqual([columns]));
+        return fits ? (file, tensor)
+            : throw new ModelFormatException($"{file.Path}: tensor {name} is [{string.Join(", ", tensor.Shape)}], config.json asks for [{rows}, {columns}].");
     }
 
     private void OpenShards(string index)

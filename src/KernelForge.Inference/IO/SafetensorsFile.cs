@@ -50,12 +50,14 @@ public sealed class SafetensorsFile : IDisposable
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(tensor);
-        DType dtype = TypeOf(tensor);
-        return _file.AsBuffer(device, tensor.Offset, dtype, tensor.Length / dtype.Size());
+        return Map(device, tensor, TypeOf(tensor));
     }
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
+
+    /// <summary>The tensor as memory of a CPU device whose elements have that type.</summary>
+    internal DeviceBuffer Map(Device device, SafetensorsEntry tensor, DType type) => _file.AsBuffer(device, tensor.Offset, type, tensor.Length / type.Size());
 
     /// <summary>Element type of a tensor; throws <see cref="ModelFormatException"/> when it is none of F32, F16, BF16.</summary>
     internal DType TypeOf(SafetensorsEntry tensor) => tensor.Type switch

@@ -22,9 +22,11 @@ internal sealed class AttentionLayer
         _keyNorm = weights.Load(name + ".k_norm.weight", 1, config.HeadDim);
     }
 
-    /// <summary>Attends from <paramref name="x"/> and leaves the layer's output in it.</summary>
-    public void Apply(Operators operators, in DeviceMatrix x, in StepBatch batch, in KvLayer cache, in DeviceMatrix angles, in LayerScratch scratch)
+    /// <summary>Attends from <paramref name="x"/> and adds the layer's output to the residual stream.</summary>
+    public void Apply(
+        Operators operators, in DeviceMatrix x, in StepBatch batch, in KvLayer cache, in DeviceMatrix angles, in LayerScratch scratch, ILinearObserver? observer)
     {
+        observer?.Observe(LinearInput.Attention, x);
         _query.Apply(operators, x, scratch.Queries);
         _key.Apply(operators, x, scratch.Keys);
         _value.Apply(operators, x, scratch.Values);
@@ -38,7 +40,8 @@ internal sealed class AttentionLayer
 
         operators.AppendKv(scratch.Keys, scratch.Values, batch.Slots, cache);
         operators.Attention(scratch.Queries, cache, batch.Attention, 1 / MathF.Sqrt(_config.HeadDim), scratch.Attended);
-        _output.Apply(operators, scratch.Attended, x);
+        observer?.Observe(LinearInput.AttentionOutput, scratch.Attended);
+        _output.Apply(operators, scratch.Attended, scratch.Residual, scratch.Residual);
     }
 
     private void NormaliseHeads(Operators operators, in DeviceMatrix x, in DeviceMatrix weight)

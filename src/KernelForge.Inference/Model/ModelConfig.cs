@@ -85,6 +85,9 @@ public sealed record ModelConfig
     /// <summary>The output projection is the embedding table.</summary>
     public bool TiedEmbeddings { get; init; }
 
+    /// <summary>How linear layers are quantised; null where they are not.</summary>
+    public QuantizationConfig? Quantization { get; init; }
+
     /// <summary>Token ids that end a sequence.</summary>
     public IReadOnlyList<int> EndTokenIds { get; init; } = [];
 

@@ -38,6 +38,7 @@ internal static class ModelConfigReader
             MlpBias = Optional(config, "mlp_bias")?.GetBoolean() ?? false,
             QkNorm = architecture == "Qwen3ForCausalLM",
             TiedEmbeddings = Optional(config, "tie_word_embeddings")?.GetBoolean() ?? false,
+            Quantization = Optional(config, "quantization_config") is { } quantization ? new QuantizationConfigReader(path).Read(quantization) : null,
             EndTokenIds = [.. endTokenIds.Where(id => (uint)id < (uint)vocabularySize)], // others cannot be generated
         };
         return ReadRope(path, config, result);
@@ -54,8 +55,6 @@ internal static class ModelConfigReader
 
     private static void RefuseUnsupported(string path, JsonElement config)
     {
-        if (Optional(config, "quantization_config") is not null)
-            throw new ModelFormatException($"{path}: the weights are quantised (quantization_config); supported are F32, F16 and BF16 weights.");
         string activation = Optional(config, "hidden_act")?.GetString() ?? "silu";
         if (activation != "silu") throw new ModelFormatException($"{path}: hidden_act {activation} is not supported; supported is silu.");
     }

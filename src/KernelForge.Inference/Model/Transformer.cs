@@ -2,7 +2,7 @@ namespace KernelForge.Inference;
 
 /// <summary>
 /// A dense decoder of the Llama family: Llama, Mistral, Qwen2, Qwen3. Activations have one type (<see cref="ComputeType"/>). With F32 weights stay in the type
-/// they are stored in, on the CPU as the mapped file itself; with F16 or BF16 they have that type too. Sums and logits are F32.
+/// they are stored in, on the CPU as the mapped file itself; with F16 or BF16 they have that type too. Linear layers may be quantised. Sums and logits are F32.
 /// </summary>
 public sealed class Transformer : IDisposable
 {
@@ -10,7 +10,7 @@ public sealed class Transformer : IDisposable
     private readonly DeviceBuffer _angles;
     private readonly DeviceMatrix _embedding, _finalNorm;
     private readonly Linear _head;
-    private readonly Layer[] _layers;
+    private readonly TransformerLayer[] _layers;
 
     private Transformer(Device device, ModelWeights weights, ModelConfig config, DType computeType, int maxContext)
     {
@@ -18,10 +18,10 @@ public sealed class Transformer : IDisposable
         _embedding = weights.Load("model.embed_tokens.weight", config.VocabularySize, config.HiddenSize);
         _finalNorm = weights.Load("model.norm.weight", 1, config.HiddenSize);
         _head = config.TiedEmbeddings
-            ? new Linear(_embedding, default)
+            ? new Linear(_embedding, null, default)
             : Linear.Load(weights, "lm_head", config.VocabularySize, config.HiddenSize, hasBias: false);
-        _layers = new Layer[config.Layers];
-        for (int i = 0; i < _layers.Length; i++) _layers[i] = new Layer(weights, config, $"model.layers.{i}");
+        _layers = new TransformerLayer[config.Layers];
+        for (int i = 0; i < _layers.Length; i++) _layers[i] = new TransformerLayer(weights, config, i);
         weights.Complete();
         _angles = RopeAngles.Create(device, config, maxContext);
     }
@@ -73,7 +73,7 @@ public sealed class Transformer : IDisposable
         Device device, ModelConfig config, Checkpoint checkpoint, EngineOptions options, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
         DType type = options.ComputeType!.Value;
-        var weights = new ModelWeights(device, checkpoint, type, progress, cancellation);
+        var weights = new ModelWeights(device, checkpoint, config.Quantization, type, progress, cancellation);
         try
         {
             return new Transformer(device, weights, config, type, Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext));
@@ -95,48 +95,26 @@ public sealed class Transformer : IDisposable
         Operators operators = Device.Operators;
         DeviceMatrix angles = _angles.AsMatrix(MaxContext, Config.HeadDim);
         LayerScratch scratch = LayerScratch.Take(arena, Config, ComputeType, batch.TokenIds.Length);
-        (DeviceMatrix residual, DeviceMatrix x) = (scratch.Residual, scratch.X);
-
-        operators.Embed(batch.TokenIds, _embedding, residual);
-        for (int i = 0; i < _layers.Length; i++)
-        {
-            Layer layer = _layers[i];
-            if (i == 0) operators.RmsNorm(residual, layer.AttentionNorm, Config.RmsNormEpsilon, x);
-            else operators.AddRmsNorm(x, residual, layer.AttentionNorm, Config.RmsNormEpsilon, x);
-            layer.Attention.Apply(operators, x, batch, cache.Layer(i), angles, scratch);
-            operators.AddRmsNorm(x, residual, layer.MlpNorm, Config.RmsNormEpsilon, x);
-            layer.Mlp.Apply(operators, x, scratch);
-        }
-        return Logits(operators, batch, arena, x, residual);
+        operators.Embed(batch.TokenIds, _embedding, scratch.Residual);
+        for (int i = 0; i < _layers.Length; i++) _layers[i].Apply(operators, batch, cache.Layer(i), angles, scratch);
+        return Logits(operators, batch, arena, scratch.Residual);
     }
 
     /// <summary>Bytes of an arena in which <see cref="Forward"/> can run that many tokens and logit rows, sampling included.</summary>
     internal static long ArenaBytes(ModelConfig config, DType computeType, int tokens, int logitRows)
     {
         long logits = (long)logitRows * config.VocabularySize * sizeof(float), hidden = (long)logitRows * config.HiddenSize * computeType.Size();
-        return LayerScratch.Bytes(config, computeType, tokens) + 2 * Arena.Rounded(logits) + 2 * Arena.Rounded(hidden);
+        return LayerScratch.Bytes(config, computeType, tokens) + 2 * Arena.Rounded(logits) + Arena.Rounded(hidden);
     }
 
-    private DeviceMatrix Logits(Operators operators, in StepBatch batch, Arena arena, in DeviceMatrix x, in DeviceMatrix residual)
+    private DeviceMatrix Logits(Operators operators, in StepBatch batch, Arena arena, in DeviceMatrix residual)
     {
         int rows = batch.LogitTokens.Length;
-        DeviceMatrix hidden = arena.Matrix(ComputeType, rows, Config.HiddenSize), last = arena.Matrix(ComputeType, rows, Config.HiddenSize);
+        DeviceMatrix hidden = arena.Matrix(ComputeType, rows, Config.HiddenSize);
         DeviceMatrix logits = arena.Matrix(DType.F32, rows, Config.VocabularySize);
         operators.Embed(batch.LogitTokens, residual, hidden);
-        operators.Embed(batch.LogitTokens, x, last);
-        operators.AddRmsNorm(last, hidden, _finalNorm, Config.RmsNormEpsilon, last);
-        _head.Apply(operators, last, logits);
+        operators.RmsNorm(hidden, _finalNorm, Config.RmsNormEpsilon, hidden);
+        _head.Apply(operators, hidden, logits);
         return logits;
-    }
-
-    private sealed class Layer(ModelWeights weights, ModelConfig config, string name)
-    {
-        public DeviceMatrix AttentionNorm { get; } = weights.Load(name + ".input_layernorm.weight", 1, config.HiddenSize);
-
-        public AttentionLayer Attention { get; } = new(weights, config, name + ".self_attn");
-
-        public DeviceMatrix MlpNorm { get; } = weights.Load(name + ".post_attention_layernorm.weight", 1, config.HiddenSize);
-
-        public MlpLayer Mlp { get; } = new(weights, config, name + ".mlp");
     }
 }

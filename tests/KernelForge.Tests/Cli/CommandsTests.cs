@@ -61,6 +61,18 @@ public class CommandsTests
     }
 
     [Fact]
+    public void Info_AQuantisedModel_SaysHow()
+    {
+        using var session = new KfSession();
+        using TinyModel tiny = TinyModel.CreateQuantized("llama", QuantizationMethod.Gptq, WeightFormat.W4Group32);
+        tiny.WriteTokenizer();
+
+        Assert.Equal(0, session.Kf("info", "--model", tiny.Folder, "--device", "cpu"));
+
+        Assert.Contains("quantised         w4g32 (gptq), 14 linear layers", session.StandardOutput, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Info_ComputeType_CountsIt()
     {
         using var session = new KfSession();

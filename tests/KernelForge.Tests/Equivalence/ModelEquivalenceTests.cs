@@ -13,11 +13,15 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
     private static readonly string[] Families = ["llama", "qwen3"];
     private static readonly DType[] ComputeTypes = [DType.BF16, DType.F16, DType.F32];
 
-    // What a device answers depends on samples, sampling, family and type alone.
-    private static readonly ConcurrentDictionary<(string Device, int, int, int, int), Lazy<Answers>> Expected = new();
+    // null: not quantised. In groups of 32, which divide all widths of the models.
+    private static readonly (QuantizationMethod Method, WeightFormat Format, bool HasOrder)?[] Weights =
+        [null, (QuantizationMethod.Gptq, WeightFormat.W4Group32, true), (QuantizationMethod.CompressedTensors, new WeightFormat(8, 0, true), false)];
 
-    // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, family, type, prefix groups; on the CPU threads and a third type
-    private static readonly int[] CudaLevels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2, 2], CpuLevels = [.. CudaLevels[..^2], 3, 2, 2];
+    // What a device answers depends on samples, sampling, family, type and weights alone.
+    private static readonly ConcurrentDictionary<(string Device, int, int, int, int, int), Lazy<Answers>> Expected = new();
+
+    // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, family, prefix groups, weights, type; on the CPU a third type, and threads
+    private static readonly int[] CudaLevels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2, 3, 2], CpuLevels = [.. CudaLevels[..^1], 3, 2];
 
     public static TheoryData<string> Cases => [.. Pairwise.Cover(CpuLevels, seed: 9).Select(row => string.Concat(row))];
 
@@ -35,7 +39,7 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
     [Theory, MemberData(nameof(Cases))]
     public void LogitsAndTokens_AnyCombination_AreThoseOfOneRequestAtATime(string factors)
     {
-        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[12] - '0' + 1 });
+        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[13] - '0' + 1 });
         AssertSame(device, Device.Cpu, factors, mostTokens: All);
     }
 
@@ -59,11 +63,11 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
             EndTokenIds = [HashRunner.EndToken],
             Admission = f[3] == 0 ? new ReserveAllAdmission() : new AggressiveAdmission(),
         };
-        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], ComputeTypes[f[10]], prefixGroups: f[11] == 0);
+        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], Weights[f[11]], ComputeTypes[f[12]], prefixGroups: f[10] == 0);
 
         SchedulerOptions alone = options with { BlockCount = 20 * largest, TokenBudget = 256, MaxSequences = 1, PrefixCache = false };
-        Answers expected = Expected.GetOrAdd((other.Name, f[7], f[8], f[9], f[10]), _ => new Lazy<Answers>(
-            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], ComputeTypes[f[10]], prefixGroups: false))).Value;
+        Answers expected = Expected.GetOrAdd((other.Name, f[7], f[8], f[9], f[11], f[12]), _ => new Lazy<Answers>(
+            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], Weights[f[11]], ComputeTypes[f[12]], prefixGroups: false))).Value;
         Assert.Equal(expected.Tokens.Count, actual.Tokens.Count);
         foreach ((var key, int[] tokens) in expected.Tokens) Assert.Equal(tokens, actual.Tokens[key]);
         Assert.Equal(expected.Logits.Count, actual.Logits.Count);
@@ -71,9 +75,12 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
     }
 
     private static Answers AnswersOf(
-        List<Request> requests, bool isReversed, SchedulerOptions options, Device device, string family, DType type, bool prefixGroups)
+        List<Request> requests, bool isReversed, SchedulerOptions options, Device device, string family,
+        (QuantizationMethod Method, WeightFormat Format, bool HasOrder)? weights, DType type, bool prefixGroups)
     {
-        using TinyModel tiny = TinyModel.Create(family, DType.BF16);
+        using TinyModel tiny = weights is { } stored
+            ? TinyModel.CreateQuantized(family, stored.Method, stored.Format, stored.HasOrder)
+            : TinyModel.Create(family, DType.BF16);
         using var run = new ModelRun(tiny, options, device, type, prefixGroups: prefixGroups);
         IReadOnlyList<Sequence> sequences = run.Run(isReversed ? requests.AsEnumerable().Reverse() : requests);
         return new Answers(

@@ -57,7 +57,7 @@ public class ModelConfigTests
     [InlineData("hidden_size", "0", "hidden_size is 0, expected a positive number")]
     [InlineData("vocab_size", "null", "vocab_size is missing")]
     [InlineData("hidden_act", "\"gelu\"", "hidden_act gelu is not supported")]
-    [InlineData("quantization_config", "{}", "quantised")]
+    [InlineData("quantization_config", "{}", "quantised with quant_method")]
     [InlineData("num_key_value_heads", "3", "4 query heads cannot share 3")]
     [InlineData("head_dim", "15", "head_dim is 15")]
     [InlineData("rope_scaling", """{"rope_type":"yarn","factor":4}""", "rope scaling yarn is not supported")]

@@ -19,7 +19,7 @@ public sealed class ModelWeightsTests : IDisposable
         using TinyModel tiny = TinyModel.Create("llama", stored);
         foreach (Device device in (Device[])[Device.Cpu, _gpu])
         {
-            using var weights = new ModelWeights(device, new Checkpoint(tiny.Folder), computeType, null, CancellationToken.None);
+            using var weights = new ModelWeights(device, new Checkpoint(tiny.Folder), null, computeType, null, CancellationToken.None);
 
             DeviceMatrix loaded = weights.Load(Name, Rows, Columns);
 
@@ -36,8 +36,8 @@ public sealed class ModelWeightsTests : IDisposable
     {
         using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
         using Device cpu = Device.OpenCpu();
-        using var mapped = new ModelWeights(cpu, new Checkpoint(tiny.Folder), DType.BF16, null, CancellationToken.None);
-        using var copied = new ModelWeights(_gpu, new Checkpoint(tiny.Folder), DType.BF16, null, CancellationToken.None);
+        using var mapped = new ModelWeights(cpu, new Checkpoint(tiny.Folder), null, DType.BF16, null, CancellationToken.None);
+        using var copied = new ModelWeights(_gpu, new Checkpoint(tiny.Folder), null, DType.BF16, null, CancellationToken.None);
 
         BFloat16[,] onCpu = mapped.Load(Name, Rows, Columns).ToArray<BFloat16>(), onGpu = copied.Load(Name, Rows, Columns).ToArray<BFloat16>();
 
@@ -49,7 +49,7 @@ public sealed class ModelWeightsTests : IDisposable
     public void Complete_AllCopied_ClosesTheFiles()
     {
         using TinyModel tiny = TinyModel.Create("llama", DType.BF16);
-        using var weights = new ModelWeights(_gpu, new Checkpoint(tiny.Folder), DType.F16, null, CancellationToken.None);
+        using var weights = new ModelWeights(_gpu, new Checkpoint(tiny.Folder), null, DType.F16, null, CancellationToken.None);
         weights.Load(Name, Rows, Columns);
 
         weights.Complete();
