@@ -131,6 +131,7 @@ bundle() {
   publish src/KernelForge.Cli "$folder/kf"
   publish bench/KernelForge.Bench "$folder/bench"
   cp tests/KernelForge.GpuTests/run.sh KernelForge.sln LICENSE "$folder"
+  cp -r bench/peers "$folder/peers"
   cp -r samples/tickets/{model,prompts.jsonl,expected.jsonl} "$folder/samples/tickets"
   [ ! -d artifacts/test-kernels ] || cp -r artifacts/test-kernels "$folder/artifacts"
   cp -r native/kernels native/include native/tests "$folder/native"

@@ -1,32 +1,50 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json.Nodes;
+using CommunityToolkit.HighPerformance;
+using KernelForge.Inference;
 
 namespace KernelForge.Bench;
 
 /// <summary>Shape of a Llama model with tied embeddings.</summary>
 public sealed record ModelShape(string Name, int Hidden, int Layers, int QueryHeads, int KvHeads, int Mlp, int Vocabulary)
 {
+    /// <summary>110 M parameters.</summary>
+    public static ModelShape Small { get; } = new("110M", 768, 12, 12, 12, 2048, 32_000);
+
     public override string ToString() => Name;
 
     /// <summary>Weights.</summary>
     public long Parameters => (long)Vocabulary * Hidden + Layers * (2L * Hidden * Hidden + 2L * Hidden * KvHeads * (Hidden / QueryHeads) + 3L * Hidden * Mlp);
 }
 
-/// <summary>A model of random BF16 weights as a Hugging Face folder in the temporary directory, without a tokenizer: it costs what a trained one does.</summary>
+/// <summary>
+/// A model of random weights as a Hugging Face folder in the temporary directory, without a tokenizer: it costs what a trained one does. Weights are BF16, or
+/// quantised by rounding and stored in the form of compressed-tensors; then the output head is quantised too and apart from the embeddings.
+/// </summary>
 internal sealed class RandomModel : IDisposable
 {
-    public RandomModel(ModelShape shape)
+    private readonly Random _random = new(7);
+
+    public RandomModel(ModelShape shape, WeightFormat? format = null)
     {
-        File.WriteAllText(Path.Combine(Folder, "config.json"), Config(shape).ToJsonString());
-        WriteWeights(shape);
+        File.WriteAllText(Path.Combine(Folder, "config.json"), Config(shape, format).ToJsonString());
+        Write([.. Tensors(shape, format is not null).SelectMany(tensor => Stored(tensor.Name, tensor.Shape, format))]);
     }
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("kf-random-").FullName;
 
     public void Dispose() => Directory.Delete(Folder, recursive: true);
 
-    private static JsonObject Config(ModelShape shape) => new()
+    private static JsonObject Config(ModelShape shape, WeightFormat? format)
+    {
+        JsonObject config = Config(shape, isTied: format is null);
+        if (format is { } stored) config["quantization_config"] = CompressedTensorsWriter.Config(stored, []);
+        return config;
+    }
+
+    private static JsonObject Config(ModelShape shape, bool isTied) => new()
     {
         ["architectures"] = new JsonArray("LlamaForCausalLM"),
         ["hidden_size"] = shape.Hidden,
@@ -40,13 +58,14 @@ internal sealed class RandomModel : IDisposable
         ["rope_theta"] = 10_000.0,
         ["hidden_act"] = "silu",
         ["eos_token_id"] = 1,
-        ["tie_word_embeddings"] = true,
+        ["tie_word_embeddings"] = isTied,
     };
 
-    private static IEnumerable<(string Name, int[] Shape)> Tensors(ModelShape shape)
+    private static IEnumerable<(string Name, int[] Shape)> Tensors(ModelShape shape, bool hasHead)
     {
         int kv = shape.KvHeads * (shape.Hidden / shape.QueryHeads);
         yield return ("model.embed_tokens.weight", [shape.Vocabulary, shape.Hidden]);
+        if (hasHead) yield return ("lm_head.weight", [shape.Vocabulary, shape.Hidden]);
         yield return ("model.norm.weight", [shape.Hidden]);
         for (int layer = 0; layer < shape.Layers; layer++)
         {
@@ -63,18 +82,32 @@ internal sealed class RandomModel : IDisposable
         }
     }
 
-    private void WriteWeights(ModelShape shape)
+    /// <summary>A tensor as it is stored: norms are 1, quantised are the linear layers.</summary>
+    private IReadOnlyList<NamedTensor> Stored(string name, int[] shape, WeightFormat? format)
+    {
+        bool isNorm = shape.Length == 1;
+        float range = isNorm ? 0 : 1 / MathF.Sqrt(shape[1]);
+        var values = new BFloat16[shape.Aggregate(1, (a, b) => a * b)];
+        for (int i = 0; i < values.Length; i++) values[i] = (BFloat16)(isNorm ? 1 : range * (2 * _random.NextSingle() - 1));
+        if (format is null || isNorm || name.Contains("embed_tokens", StringComparison.Ordinal))
+            return [new NamedTensor(name, "BF16", [.. shape.Select(size => (long)size)], MemoryMarshal.AsBytes(values.AsSpan()).ToArray())];
+
+        var weights = new ReadOnlySpan2D<BFloat16>(values, shape[0], shape[1]);
+        return CompressedTensorsWriter.Tensors(name[..^".weight".Length], QuantizedMatrix.Round(weights, format.Value, DType.BF16), DType.BF16);
+    }
+
+    private void Write(List<NamedTensor> tensors)
     {
         var header = new JsonObject();
         long end = 0;
-        foreach ((string name, int[] dimensions) in Tensors(shape))
+        foreach (NamedTensor tensor in tensors)
         {
             long start = end;
-            end += 2L * dimensions.Aggregate(1, (a, b) => a * b);
-            header[name] = new JsonObject
+            end += tensor.Bytes.Length;
+            header[tensor.Name] = new JsonObject
             {
-                ["dtype"] = "BF16",
-                ["shape"] = new JsonArray([.. dimensions.Select(d => JsonValue.Create(d))]),
+                ["dtype"] = tensor.Type,
+                ["shape"] = new JsonArray([.. tensor.Shape.Select(d => JsonValue.Create(d))]),
                 ["data_offsets"] = new JsonArray(start, end),
             };
         }
@@ -83,21 +116,6 @@ internal sealed class RandomModel : IDisposable
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)text.Length);
         using FileStream file = File.Create(Path.Combine(Folder, "model.safetensors"));
         file.Write([.. length, .. text]);
-        var random = new Random(7);
-        foreach ((string _, int[] dimensions) in Tensors(shape))
-        {
-            bool isNorm = dimensions.Length == 1;
-            float range = isNorm ? 0 : 1 / MathF.Sqrt(dimensions[1]);
-            var row = new byte[2 * dimensions[^1]];
-            for (int r = 0; r < (isNorm ? 1 : dimensions[0]); r++)
-            {
-                for (int i = 0; i < dimensions[^1]; i++)
-                {
-                    float value = isNorm ? 1 : range * (2 * random.NextSingle() - 1);
-                    BinaryPrimitives.WriteUInt16LittleEndian(row.AsSpan(2 * i), (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16));
-                }
-                file.Write(row);
-            }
-        }
+        foreach (NamedTensor tensor in tensors) file.Write(tensor.Bytes.Span);
     }
 }

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Tests, tries and measures KernelForge on the GPU of this machine, which needs an NVIDIA driver and nothing else. Leaves report.txt.
 #
-#   ./run.sh [--quick]      --quick: a few prompts and one benchmark, for a slow device
+#   ./run.sh [--quick]      --quick: a few prompts and small benchmarks, for a slow device
 #
 # KERNELFORGE_CUDA_DRIVER=PATH names another driver library, such as the emulator. Exit code 0 when every step was good.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # Fewer CUDA tests than this mean that they were not found.
-floor=300
+floor=500
 prompts=samples/tickets/prompts.jsonl
 benchmarks=('*.Cuda*' '*.PipelineBench*')
 options=()
 if [ "${1:-}" = --quick ]; then
-  prompts=quick.jsonl benchmarks=('*.CudaRowOperatorsBench*Rows: 64*SiluMul*') options=(--kv-memory 64M)
+  prompts=quick.jsonl benchmarks=('*.CudaRowOperatorsBench*Rows: 64*SiluMul*' '*.CudaMatMulPackedBench.Packed*512x256*') options=(--kv-memory 64M)
   head -n 4 samples/tickets/prompts.jsonl > $prompts
 fi
 
@@ -66,10 +66,15 @@ all() {
   fi
   step demo demo
   step benchmarks bench/KernelForge.Bench --filter "${benchmarks[@]}"
+  if [ -z "${1:-}" ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    step peers python3 peers/matmul_peers.py
+  else
+    summary+=('peers        left out: quick, or no PyTorch with CUDA')
+  fi
   printf '\n== summary\n'
   printf '%s\n' "${summary[@]}"
   return $bad
 }
 
-all | tee report.txt
+all "$@" | tee report.txt
 exit "${PIPESTATUS[0]}"

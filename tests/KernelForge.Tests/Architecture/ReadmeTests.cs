@@ -24,6 +24,22 @@ public partial class ReadmeTests
     }
 
     [Fact]
+    public void Quantised()
+    {
+        float[,] x = Weights.Dense(1, 2, 256), matrix = Weights.Dense(2, 24, 256);
+
+        // README begin
+        using W4Weights packed = W4Packer.Pack(Device.Default, matrix, WeightFormat.W4Group128); // [outputs, inputs] of floats
+        float[,] product = packed.Multiply(x);                                                   // from host to host
+        // many products: device.Operators.MatMulW4(x, packed, y, bias, residual)
+        // README end
+
+        for (int row = 0; row < 2; row++)
+            for (int column = 0; column < 24; column++)
+                Assert.Equal(Enumerable.Range(0, 256).Sum(k => (double)x[row, k] * matrix[column, k]), product[row, column], 2.0); // 256 weights of half a step
+    }
+
+    [Fact]
     public void SharedPrefix()
     {
         Device device = Device.Cpu;
@@ -89,6 +105,7 @@ public partial class ReadmeTests
 
     [Theory]
     [InlineData(nameof(Numerics))]
+    [InlineData(nameof(Quantised))]
     [InlineData(nameof(SharedPrefix))]
     [InlineData(nameof(Pipeline))]
     [InlineData(nameof(Synchronous))]
