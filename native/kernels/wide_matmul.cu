@@ -23,7 +23,7 @@
 // Limits   None. Rows that do not all start at a multiple of 16 bytes are read and written element by element.
 //
 // Cost     2 * rows * outputs * k FLOP; reads outputs * k weights per 128 rows and rows * k * 2 bytes of x per 128 outputs, most of it from L2: neighbouring
-//          blocks share both (tile_of_block).
+//          blocks share both (find_tile).
 
 #include "kf/kf.cuh"
 
@@ -200,33 +200,21 @@ template <class T, int BITS> KF_INLINE void finish_lane(PackedState& state, cons
 
 // ---- the product ----
 
-struct Tile {
-    int first_row, first_output;
-};
-
-// Which tile a block computes. Blocks that run at the same time should share what they read: 8 tiles of rows for one tile of outputs, then for the next one, and so
-// on for the next 8 tiles of rows.
-KF_INLINE Tile tile_of_block(int rows, int outputs) {
-    constexpr int GROUP = 8;
-    int row_tiles = ceil_div(rows, BLOCK_ROWS), output_tiles = ceil_div(outputs, BLOCK_OUTPUTS);
-    int group = blockIdx.x / (GROUP * output_tiles), in_group = blockIdx.x % (GROUP * output_tiles), group_tiles = min(GROUP, row_tiles - group * GROUP);
-    return {(group * GROUP + in_group % group_tiles) * BLOCK_ROWS, in_group / group_tiles * BLOCK_OUTPUTS};
-}
-
 template <class Stage, class State, int STAGES, class T, class R, class Weights> KF_INLINE void wide_matmul(const WideMatMulArgs<T, R, Weights>& args) {
     extern __shared__ int4 memory[];
     Stage* ring = reinterpret_cast<Stage*>(memory);
     const Weights& weights = args.weights;
-    Tile tile = tile_of_block(args.epilogue.rows, weights.columns);
+    TileNumbers tile = find_tile(ceil_div(weights.columns, BLOCK_OUTPUTS), ceil_div(args.epilogue.rows, BLOCK_ROWS));
+    int first_row = tile.rows * BLOCK_ROWS, first_output = tile.outputs * BLOCK_OUTPUTS;
     int warp_row = warp_id() / 4 * WARP_ROWS, warp_output = warp_id() % 4 * WARP_OUTPUTS;
-    bool has_work = tile.first_row + warp_row < args.epilogue.rows && tile.first_output + warp_output < weights.columns;
+    bool has_work = first_row + warp_row < args.epilogue.rows && first_output + warp_output < weights.columns;
     bool one_lane = gridDim.y > 1;
     int first_k = one_lane ? blockIdx.y * weights.lane_length : 0, end = one_lane ? min(first_k + weights.lane_length, weights.k) : weights.k;
 
     auto copy = [&](int stage, int first_k) {
         if (first_k < end) {
-            copy_tile(ring[stage].x, args.x, args.x_stride, tile.first_row, args.epilogue.rows, first_k, weights.k);
-            copy_weights(ring[stage], weights, tile.first_output, first_k);
+            copy_tile(ring[stage].x, args.x, args.x_stride, first_row, args.epilogue.rows, first_k, weights.k);
+            copy_weights(ring[stage], weights, first_output, first_k);
         }
         cp_async_commit();
     };
@@ -258,7 +246,7 @@ template <class Stage, class State, int STAGES, class T, class R, class Weights>
         for (int i = 0; i < SIXTEENS * EIGHTS; i++) result.put(state.totals[i / EIGHTS][i % EIGHTS], warp_row + i % EIGHTS * 8, warp_output + i / EIGHTS * 16);
     }
     __syncthreads();  // the totals are there
-    result.write<THREADS>(args.epilogue, tile.first_row, tile.first_output, threadIdx.x);
+    result.write<THREADS>(args.epilogue, first_row, first_output, threadIdx.x);
 }
 
 template <class T, class R> KF_INLINE void wide_matmul_dense(const WideMatMulArgs<T, R, DenseWeights<T>>& args) {

@@ -77,19 +77,7 @@ template <class T, int BITS> struct Turn {
     KF_INLINE explicit Turn(int n) : stage(n % Shared<T, BITS>::STAGES), parity(n / Shared<T, BITS>::STAGES % 2) {}
 };
 
-// ---- the tile of a block
-
-struct TileNumbers {
-    int outputs, rows;
-};
-
-// Tiles in the order of blocks: 8 tiles of rows for one tile of outputs, then for the next. So the blocks that run at one time read few bytes of each operand.
-KF_INLINE TileNumbers find_tile(int output_tiles, int row_tiles) {
-    constexpr int BAND = 8;
-    int band = (int)blockIdx.x / (BAND * output_tiles), in_band = (int)blockIdx.x % (BAND * output_tiles);
-    int rows_of_band = min(BAND, row_tiles - band * BAND);
-    return {in_band / rows_of_band, band * BAND + in_band % rows_of_band};
-}
+// ---- the k of a block
 
 // Stages of k that a block walks: all, or those of its lane.
 struct Span {

@@ -4,6 +4,19 @@
 
 namespace kf {
 
+// Which tile of the result a block of a wide product computes.
+struct TileNumbers {
+    int outputs, rows;
+};
+
+// Tiles in the order of blocks: 8 tiles of rows for one tile of outputs, then for the next. So the blocks that run at one time read few bytes of each operand.
+KF_INLINE TileNumbers find_tile(int output_tiles, int row_tiles) {
+    constexpr int BAND = 8;
+    int band = (int)blockIdx.x / (BAND * output_tiles), in_band = (int)blockIdx.x % (BAND * output_tiles);
+    int rows_of_band = min(BAND, row_tiles - band * BAND);
+    return {in_band / rows_of_band, band * BAND + in_band % rows_of_band};
+}
+
 // Totals of ROWS rows by OUTPUTS outputs, which are those of the product before gating. A row is longer by 16 bytes: the lanes of a warp write fragments to 32 banks.
 template <int ROWS, int OUTPUTS> struct ResultTile {
     float totals[ROWS][OUTPUTS + 4];
@@ -21,10 +34,7 @@ template <int ROWS, int OUTPUTS> struct ResultTile {
     // An element of the result but for the residual; row and column_here are those of the tile.
     template <class T, class R> KF_INLINE R element(const Epilogue<T, R>& epilogue, int row, int column_here, int column) const {
         const float* total = &totals[row][output_of(column_here, epilogue.gated)];
-        R value = add_bias(epilogue, column, total[0]);
-        if (!epilogue.gated) return value;
-        R up = add_bias(epilogue, epilogue.columns + column, total[8]);
-        return from_float<R>(__fmul_rn(silu(to_float(value)), to_float(up)));
+        return product(epilogue, column, total[0], epilogue.gated ? total[8] : 0.0f);
     }
 
     // Writes the tile whose first element is that of first_row and first_output, by THREADS threads of which this is the thread-th; what lies outside of the
