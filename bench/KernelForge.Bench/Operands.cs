@@ -26,6 +26,16 @@ internal sealed class Operands(Device device) : IDisposable
         return buffer;
     }
 
+    /// <summary>A matrix of zeros, set on the device: for more memory than the host should fill.</summary>
+    public DeviceMatrix Zero(DType type, int rows, int columns)
+    {
+        DeviceBuffer buffer = Buffer(type, (long)rows * columns);
+        var bytes = new DeviceSpan<sbyte>(buffer, 0, checked((int)((long)rows * columns * type.Size())));
+        if (device is CudaDevice cuda) cuda.Stream.Clear(bytes);
+        else bytes.OnCpu.Clear();
+        return buffer.AsMatrix(rows, columns);
+    }
+
     /// <summary>A matrix with elements between -1 and 1.</summary>
     public DeviceMatrix Random(DType type, int rows, int columns) => Matrix(type, rows, columns, () => 2 * _random.NextSingle() - 1);
 

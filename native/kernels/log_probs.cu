@@ -30,16 +30,6 @@ struct LogProbsArgs {  // mirrored by LogProbsArgs in C#
     int top;
 };
 
-// The least key above a key, hence the next most likely token; no token has key 0.
-KF_INLINE TokenKey next_key(const float* logits, int columns, TokenKey previous, BlockRoom<WARPS>& room) {
-    TokenKey next = AFTER_ALL;
-    for (int id = threadIdx.x; id < columns; id += THREADS) {
-        TokenKey key = token_key(logits[id], id);
-        if (key > previous) next = Least()(next, key);
-    }
-    return block_reduce(next, room, Least());
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS) log_probs_f32(const __grid_constant__ LogProbsArgs args) {
     __shared__ BlockRoom<WARPS> room;
     int row = blockIdx.x;

@@ -29,15 +29,6 @@
 constexpr int THREADS = 256;  // CudaOperators.Sample.cs uses the same number
 constexpr int WARPS = THREADS / WARP;
 
-struct SamplingRow {  // mirrored by SamplingRow in C#
-    uint64_t seed;
-    int position;
-    float temperature;
-    int top_k;
-    float top_p;
-    float min_p;
-};
-
 struct SampleArgs {  // mirrored by SampleArgs in C#
     const float* logits;
     const SamplingRow* rows;
@@ -45,45 +36,6 @@ struct SampleArgs {  // mirrored by SampleArgs in C#
     int columns;
     int stride;
 };
-
-// The key of the last token that top-k and top-p leave.
-KF_INLINE TokenKey last_left(const ScaledLogits& scaled, int top_k, float top_p, BlockRoom<WARPS>& room) {
-    TokenKey last = AFTER_ALL;
-    bool limits_count = top_k > 0 && top_k < scaled.columns;
-    if (limits_count) last = key_reaching(scaled.logits, scaled.columns, top_k, last, [](int) -> uint64_t { return 1; }, room);
-    if (top_p == 1.0f) return last;
-
-    uint64_t total = limits_count ? scaled.mass_up_to(last, room) : scaled.total_mass(room);
-    uint64_t target = __double2ull_ru((double)top_p * (double)total);
-    return key_reaching(scaled.logits, scaled.columns, target, last, [&](int id) { return to_mass(scaled.likelihood(id)); }, room);
-}
-
-// Argmax of score + noise over the tokens up to a key whose score is not below the lowest; the likeliest token is one
-// of them.
-KF_INLINE int race(const ScaledLogits& scaled, const SamplingRow& row, int likeliest, TokenKey last, float lowest, BlockRoom<WARPS>& room) {
-    float best = gumbel_noise(row.seed, row.position, likeliest);
-    TokenKey winner = key_of_number(best, likeliest);
-    for (int id = threadIdx.x; id < scaled.columns; id += THREADS) {
-        float score = scaled.score(id);
-        bool may_win = __fadd_rn(score, LARGEST_NOISE) >= best && score >= lowest && token_key(scaled.logits[id], id) <= last;
-        if (!may_win) continue;
-        float total = __fadd_rn(score, gumbel_noise(row.seed, row.position, id));
-        winner = Least()(winner, key_of_number(total, id));
-        best = fmaxf(best, total);
-    }
-    return id_of(block_reduce(winner, room, Least()));
-}
-
-KF_INLINE int draw(const float* logits, int columns, const SamplingRow& row, BlockRoom<WARPS>& room) {
-    int likeliest = id_of(likeliest_key(logits, columns, room));
-    float largest = logits[likeliest];
-    if (row.temperature == 0.0f || !isfinite(largest)) return likeliest;
-
-    ScaledLogits scaled{logits, columns, largest, row.temperature};
-    TokenKey last = last_left(scaled, row.top_k, row.top_p, room);
-    float lowest = row.min_p == 0.0f ? -INFINITY : (float)log((double)row.min_p);
-    return race(scaled, row, likeliest, last, lowest, room);
-}
 
 // Two blocks per multiprocessor leave registers enough; without the number ptxas spills for more blocks.
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sample_f32(const __grid_constant__ SampleArgs args) {

@@ -34,6 +34,15 @@ public sealed class Arena : IDisposable
     /// <exception cref="InvalidOperationException">The capacity is used up.</exception>
     public unsafe DeviceSpan<T> Span<T>(int length) where T : unmanaged => new(_buffer, Take((long)length * sizeof(T)), length);
 
+    /// <summary>A copy of values of the host, valid until the next reset.</summary>
+    /// <exception cref="InvalidOperationException">The capacity is used up.</exception>
+    public DeviceSpan<T> Upload<T>(ReadOnlySpan<T> values) where T : unmanaged
+    {
+        DeviceSpan<T> span = Span<T>(values.Length);
+        span.CopyFrom(values);
+        return span;
+    }
+
     /// <summary>Bytes that a request for <paramref name="bytes"/> takes, alignment included; for sizing an arena.</summary>
     public static long Rounded(long bytes) => (bytes + Alignment - 1) / Alignment * Alignment;
 

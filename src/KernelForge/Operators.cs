@@ -16,7 +16,11 @@ namespace KernelForge;
 /// <item><term><see cref="PrefixAttention"/>, <see cref="MergeAttention"/></term><description>attention over a dense shared prefix; joining parts</description></item>
 /// <item><term><see cref="SiluMul"/></term><description>the gate of a gated MLP</description></item>
 /// <item><term><see cref="ArgMax"/>, <see cref="Sample"/></term><description>from logits to tokens</description></item>
+/// <item><term><see cref="SampleTop"/>, <see cref="RejectDrafts"/></term><description>the best few draws of a row; drafted tokens or others in their place</description></item>
+/// <item><term><see cref="VerifyDrafts"/>, <see cref="AcceptedMoves"/>, <see cref="Gather"/></term><description>drafts that are what the target chose; where their keys and values go; tokens by index</description></item>
 /// <item><term><see cref="AdjustLogits"/>, <see cref="LogProbs"/></term><description>penalties and biases; log-probabilities</description></item>
+/// <item><term><see cref="Realign"/></term><description>keys and values to other slots of paged caches, in all layers</description></item>
+/// <item><term><see cref="RealignPadded(in PaddedBatch, ReadOnlySpan{PaddedLayer}, DeviceSpan{int}, DeviceSpan{int})"/></term><description>padded batches and their caches after a speculative round</description></item>
 /// </list>
 /// <para>
 /// Batch invariance: the bits of a result row depend on that row's inputs and on absolute positions only. They do not depend on how many rows there are,

@@ -25,12 +25,19 @@ constexpr float LARGEST_NOISE = 23.0f;
 // (word + 1/2) / 2^32.
 KF_INLINE float unit_of(uint32_t word) { return __fmul_rn(__fadd_rn(__uint2float_rn(word), 0.5f), 1.0f / 4294967296.0f); }
 
-// Standard Gumbel noise -log(-log(1 - v)) of a token, v uniform: a function of seed, absolute position and token only.
-KF_INLINE float gumbel_noise(uint64_t seed, int position, int token) {
-    constexpr uint32_t SAMPLING_PURPOSE = 0;
-    uint4 words = philox({(uint32_t)token / 4, (uint32_t)position, SAMPLING_PURPOSE, 0}, seed);
+// Keeps the random words of different users of the same seed and position apart; RandomPurpose in C#.
+enum class RandomPurpose : uint32_t { SAMPLING, ACCEPTANCE, RESIDUAL };
+
+// Standard Gumbel noise -log(-log(1 - v)) of a token, v uniform: a function of seed, absolute position, token and purpose only.
+KF_INLINE float gumbel_noise(uint64_t seed, int position, int token, RandomPurpose purpose = RandomPurpose::SAMPLING) {
+    uint4 words = philox({(uint32_t)token / 4, (uint32_t)position, (uint32_t)purpose, 0}, seed);
     uint32_t word = token % 4 == 0 ? words.x : token % 4 == 1 ? words.y : token % 4 == 2 ? words.z : words.w;
     return __fsub_rn(0.0f, exact_log(exact_negative_log_of_rest(unit_of(word), unit_of(~word))));
+}
+
+// A uniform number of a position.
+KF_INLINE float uniform_number(uint64_t seed, int position, RandomPurpose purpose) {
+    return unit_of(philox({0, (uint32_t)position, (uint32_t)purpose, 0}, seed).x);
 }
 
 }  // namespace kf

@@ -9,6 +9,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cfloat>
 #include <climits>
 #include <cstdint>
 #include <type_traits>
@@ -46,5 +47,7 @@ constexpr __host__ __device__ int round_up(int value, int multiple) { return cei
 #include "gumbel.cuh"         // noise with the bits of the CPU
 #include "token_order.cuh"    // tokens by logit, searched without sorting
 #include "scaled_logits.cuh"  // likelihoods of tokens and their sums
+#include "drawing.cuh"        // a draw from a row of logits
+#include "draft_row.cuh"      // what verification of drafts knows about a sequence
 
 using namespace kf;

@@ -57,6 +57,16 @@ template <int WARPS, class T> KF_INLINE TokenKey likeliest_key(const T* logits, 
     return block_reduce(best, room, Least());
 }
 
+// The least key above a key, hence the next most likely token; no token has key 0. AFTER_ALL when there is none.
+template <int WARPS> KF_INLINE TokenKey next_key(const float* logits, int columns, TokenKey previous, BlockRoom<WARPS>& room) {
+    TokenKey next = AFTER_ALL;
+    for (int id = threadIdx.x; id < columns; id += WARPS * WARP) {
+        TokenKey key = token_key(logits[id], id);
+        if (key > previous) next = Least()(next, key);
+    }
+    return block_reduce(next, room, Least());
+}
+
 // The first key of a row, at most last, up to which the tokens weigh target or more together; last when they do not.
 // weigh(id) is a whole number. Every pass over the row cuts the interval that holds the answer in two, each end a
 // token's key.

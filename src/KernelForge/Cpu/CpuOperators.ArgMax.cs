@@ -42,13 +42,10 @@ internal sealed unsafe partial class CpuOperators
         var bounds = TLanes.Fill(bound);
         for (int i = 0; i < length; i += Lanes.Count)
         {
-            uint mask = TLanes.GreaterOrEqual(Elements.Load<TLanes>(row, type, i, length), bounds) & Present(length - i);
+            uint mask = TLanes.GreaterOrEqual(Elements.Load<TLanes>(row, type, i, length), bounds) & Lanes.Present(length - i);
             if (mask != 0) return i + BitOperations.TrailingZeroCount(mask);
         }
 
         return 0;
     }
-
-    /// <summary>A bit for each of the next sixteen elements of which <paramref name="left"/> are left.</summary>
-    private static uint Present(int left) => left >= Lanes.Count ? 0xFFFFu : (1u << left) - 1;
 }

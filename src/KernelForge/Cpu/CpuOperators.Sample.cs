@@ -4,14 +4,12 @@ namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
 {
+    /// <summary>Behind the key of every token.</summary>
+    private const ulong NoToken = ulong.MaxValue;
+
     protected override void SampleCore(in DeviceMatrix logits, DeviceSpan<SamplingRow> rows, DeviceSpan<int> result)
     {
-        foreach (SamplingRow row in rows.OnCpu)
-        {
-            Check.That(row.Temperature >= 0 && float.IsFinite(row.Temperature) && row.TopK >= 0 && row.TopP is >= 0 and <= 1 && row.MinP is >= 0 and <= 1,
-                $"Sample: {row}; expected a finite temperature and a top-k of 0 or more, top-p and min-p in 0 .. 1");
-        }
-
+        CheckSampling("Sample", rows);
         RunRows(new SampleWork(threads, logits, rows, result), logits.Rows, (long)SiluCost * logits.Columns);
     }
 
@@ -30,40 +28,54 @@ internal sealed unsafe partial class CpuOperators
     {
         float largest = LargestOf<TLanes>((nint)logits, DType.F32, length);
         int likeliest = FirstOf<TLanes>((nint)logits, DType.F32, length, largest);
-        if (row.Temperature == 0 || !float.IsFinite(largest)) return likeliest;
+        if (IsCertain(row, largest)) return likeliest;
 
         var scaled = new ScaledLogits<TLanes>(logits, length, largest, row.Temperature);
-        ulong last = SamplingFilter.Last(scaled, row.TopK, row.TopP, room);
-        float lowest = row.MinP == 0 ? float.NegativeInfinity : (float)Math.Log(row.MinP);
-        return Race(scaled, new GumbelNoise(row.Seed, row.Position), likeliest, last, lowest);
+        return TopTokens.Id(Race(SamplingFilter.Of(scaled, row, room), new GumbelNoise(row.Seed, row.Position), likeliest));
     }
 
+    /// <summary>Whether the likeliest token is the draw.</summary>
+    private static bool IsCertain(in SamplingRow row, float largest) => row.Temperature == 0 || !float.IsFinite(largest);
+
     /// <summary>
-    /// Argmax of score + noise over the tokens up to <paramref name="last"/> in the order of <see cref="TopTokens"/> whose score is not below
-    /// <paramref name="lowest"/>. Noise is bounded, so sixteen tokens that cannot win cost no random number.
+    /// The least <see cref="TopTokens.Key"/> behind one, 0 for the first, of score + noise over the tokens that a filter leaves, the likeliest token among them: the
+    /// next in the order in which they win; <see cref="NoToken"/> when there is none. Noise is bounded, so sixteen tokens that cannot win cost no random number.
     /// </summary>
-    private static int Race<TLanes>(in ScaledLogits<TLanes> logits, GumbelNoise noise, int likeliest, ulong last, float lowest) where TLanes : struct, ILanes<TLanes>
+    private static ulong Race<TLanes>(in TokenFilter<TLanes> filter, GumbelNoise noise, int likeliest, ulong behind = 0) where TLanes : struct, ILanes<TLanes>
     {
-        TLanes reach = TLanes.Fill(GumbelNoise.Largest), lowestScore = TLanes.Fill(lowest), lowestLogit = TLanes.Fill(TopTokens.Logit(last));
+        ScaledLogits<TLanes> logits = filter.Logits;
+        TLanes reach = TLanes.Fill(GumbelNoise.Largest);
         float* totals = stackalloc float[Lanes.Count];
         TLanes.Store(noise.Next<TLanes>(likeliest / Lanes.Count * Lanes.Count), totals);
-        (float best, int token) = (totals[likeliest % Lanes.Count], likeliest);
+        float best = totals[likeliest % Lanes.Count];
+        ulong winner = TopTokens.Key(best, likeliest);
+        if (winner <= behind) (best, winner) = (float.NegativeInfinity, NoToken);
 
         for (int i = 0; i < logits.Length; i += Lanes.Count)
         {
             TLanes logit = logits.Load(i), score = logits.Score(logit);
-            uint mask = TLanes.GreaterOrEqual(score + reach, TLanes.Fill(best)) & TLanes.GreaterOrEqual(logit, lowestLogit)
-                & TLanes.GreaterOrEqual(score, lowestScore) & Present(logits.Length - i);
+            uint mask = TLanes.GreaterOrEqual(score + reach, TLanes.Fill(best));
+            if (mask != 0) mask &= filter.Left(i, logit, score);
             if (mask == 0) continue;
             TLanes.Store(score + noise.Next<TLanes>(i), totals);
             for (; mask != 0; mask &= mask - 1)
             {
-                int lane = BitOperations.TrailingZeroCount(mask), id = i + lane;
-                bool wins = totals[lane] > best || (totals[lane] == best && id < token);
-                if (wins && logits.Key(id) <= last) (best, token) = (totals[lane], id);
+                int lane = BitOperations.TrailingZeroCount(mask);
+                if (totals[lane] < best) continue;
+                ulong key = TopTokens.Key(totals[lane], i + lane);
+                if (key > behind && key < winner) (best, winner) = (totals[lane], key);
             }
         }
 
-        return token;
+        return winner;
+    }
+
+    private static void CheckSampling(string operation, DeviceSpan<SamplingRow> rows)
+    {
+        foreach (SamplingRow row in rows.OnCpu)
+        {
+            Check.That(row.Temperature >= 0 && float.IsFinite(row.Temperature) && row.TopK >= 0 && row.TopP is >= 0 and <= 1 && row.MinP is >= 0 and <= 1,
+                $"{operation}: {row}; expected a finite temperature and a top-k of 0 or more, top-p and min-p in 0 .. 1");
+        }
     }
 }

@@ -81,4 +81,7 @@ internal static class Lanes
 
     /// <summary>The smallest multiple of sixteen that is not below <paramref name="length"/>.</summary>
     public static int Padded(int length) => (length + Count - 1) / Count * Count;
+
+    /// <summary>A bit for each of the next sixteen elements of which <paramref name="left"/> are left.</summary>
+    public static uint Present(int left) => left >= Count ? 0xFFFFu : (1u << left) - 1;
 }

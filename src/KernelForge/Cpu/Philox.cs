@@ -10,6 +10,7 @@ internal static class Philox
 {
     private const int Rounds = 10;
     private const uint Multiplier0 = 0xD2511F53, Multiplier1 = 0xCD9E8D57, KeyStep0 = 0x9E3779B9, KeyStep1 = 0xBB67AE85;
+    private const float WordUnit = 1f / 4294967296f;
 
     /// <summary>Four random words.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -29,4 +30,11 @@ internal static class Philox
 
         return (c0, c1, c2, c3);
     }
+
+    /// <summary>(word + 1/2) / 2^32.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Unit(uint word) => (word + 0.5f) * WordUnit;
+
+    /// <summary>A uniform number of a position.</summary>
+    public static float UniformNumber(ulong seed, int position, RandomPurpose purpose) => Unit(Next(0, (uint)position, (uint)purpose, 0, seed).R0);
 }

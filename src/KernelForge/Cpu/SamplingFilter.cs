@@ -6,8 +6,12 @@ namespace KernelForge.Cpu;
 /// </summary>
 internal static class SamplingFilter
 {
+    /// <summary>Top-k, top-p and min-p of a row. <paramref name="room"/> holds a key for every token.</summary>
+    public static TokenFilter<TLanes> Of<TLanes>(in ScaledLogits<TLanes> logits, in SamplingRow row, Span<ulong> room) where TLanes : struct, ILanes<TLanes> =>
+        new(logits, Last(logits, row.TopK, row.TopP, room), row.MinP == 0 ? float.MinValue : (float)Math.Log(row.MinP));
+
     /// <summary>The key of the last token that the filters leave. <paramref name="room"/> holds a key for every token.</summary>
-    public static ulong Last<TLanes>(in ScaledLogits<TLanes> logits, int topK, float topP, Span<ulong> room) where TLanes : struct, ILanes<TLanes>
+    private static ulong Last<TLanes>(in ScaledLogits<TLanes> logits, int topK, float topP, Span<ulong> room) where TLanes : struct, ILanes<TLanes>
     {
         bool limitsCount = topK > 0 && topK < logits.Length, limitsMass = topP < 1;
         if (!limitsCount && !limitsMass) return TopTokens.AfterAll;

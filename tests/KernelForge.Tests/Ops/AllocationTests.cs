@@ -42,11 +42,35 @@ public sealed class AllocationTests
         var adjustments = new DeviceSpan<LogitAdjustment>(changes, 0, 1);
         rows.CopyFrom([new(1, 2, 1, 0, 1, 0), new(1, 2, 1, 50, 1, 0), new(1, 2, 1, 0, 0.9f, 0), new(1, 2, 1, 40, 0.9f, 0.1f), new(1, 2, 0, 0, 1, 0)]);
         adjustments.CopyFrom([new(1, 1, 1.5f, 0)]);
+        using DeviceBuffer drafted = device.Upload<int>([3, 1, -1, 4, 1]);
+        DeviceSpan<int> chosen = drafted.AsSpan<int>();
         Operators operators = device.Operators;
         Garbage.AssertNone(() => operators.ArgMax(logits, tokens.AsSpan<int>()));
         Garbage.AssertNone(() => operators.Sample(logits, rows, tokens.AsSpan<int>()));
+        Garbage.AssertNone(() => operators.SampleTop(logits, rows, topTokens.AsSpan<int>()));
+        Garbage.AssertNone(() => operators.RejectDrafts(logits, default, rows, chosen, tokens.AsSpan<int>()));
+        Garbage.AssertNone(() => operators.RejectDrafts(logits, logits, rows, chosen, tokens.AsSpan<int>()));
         Garbage.AssertNone(() => operators.AdjustLogits(logits, adjustments));
         Garbage.AssertNone(() => operators.LogProbs(logits, tokens.AsSpan<int>(), logProbs.AsSpan<float>(), topTokens.AsSpan<int>(), topLogProbs.AsSpan<float>()));
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(All))]
+    public unsafe void DraftOperators_SteadyState_AllocateNothing(string deviceName)
+    {
+        using Device device = Devices.OpenAlone(deviceName);
+        DraftTrees trees = DraftTrees.Random(seed: 1, Rows, mostDrafts: 9);
+        using DeviceBuffer rowsMemory = device.Allocate(DType.I8, Rows * sizeof(DraftRow)), movesMemory = device.Allocate(DType.I8, trees.Nodes * sizeof(KvMove));
+        using DeviceBuffer parents = device.Upload(trees.Parents), tokens = device.Upload(trees.Tokens), chosen = device.Upload(trees.Chosen), stops = device.Upload(trees.Stops);
+        using DeviceBuffer memory = device.Allocate(DType.I32, VerifiedDrafts.MemoryLength(Rows, trees.Nodes));
+        var rows = new DeviceSpan<DraftRow>(rowsMemory, 0, Rows);
+        rows.CopyFrom(trees.Rows);
+        var moves = new DeviceSpan<KvMove>(movesMemory, 0, trees.Nodes);
+        var verified = new VerifiedDrafts(memory.AsSpan<int>(), Rows, trees.Nodes);
+        Operators operators = device.Operators;
+        Garbage.AssertNone(() => operators.VerifyDrafts(rows, parents.AsSpan<int>(), tokens.AsSpan<int>(), chosen.AsSpan<int>(), stops.AsSpan<int>(), 16, verified));
+        Garbage.AssertNone(() => operators.AcceptedMoves(rows, verified, tokens.AsSpan<int>(), tokens.AsSpan<int>(), moves));
+        Garbage.AssertNone(() => operators.Gather(chosen.AsSpan<int>(), tokens.AsSpan<int>(), parents.AsSpan<int>()));
     }
 
     [DeviceTheory]
@@ -68,6 +92,24 @@ public sealed class AllocationTests
         using DeviceBuffer memory = device.Upload(planner.Memory), workspace = device.Allocate(DType.F32, planner.WorkspaceLength);
         AttentionPlan shared = planner.On(memory.AsSpan<int>(), workspace.AsSpan<float>());
         Garbage.AssertNone(() => device.Operators.Attention(queries, layer, shared, 0.2f, result));
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(All))]
+    public void Realign_SteadyState_AllocatesNothing(string deviceName)
+    {
+        using Device device = Devices.OpenAlone(deviceName);
+        var format = new KvFormat(4, 2, 64, DType.F16);
+        using var cache = new GuardedMatrix(device, DType.F16, 3 * format.RowsPerBlock, 64);
+        using DeviceBuffer moves = device.Upload<int>([2, 1, 3, 2]), groups = device.Upload<int>([0, 2]), counts = device.Upload<int>([0, 0]);
+        KvLayer[] layers = [new(cache, format)];
+        Garbage.AssertNone(() => device.Operators.Realign(layers, moves.AsSpan<int>().As<KvMove>(), groups.AsSpan<int>()));
+
+        using var memory = new PaddedMemory(device, new PaddedShape(2, 2, 64, 1, 6, DType.F16, PaddingSide.Left));
+        memory.SetTokens([[1, 2, 3], [4]], 3);
+        PaddedLayer[] padded = memory.Layers;
+        PaddedBatch batch = memory.Batch;
+        Garbage.AssertNone(() => device.Operators.RealignPadded(batch, padded, counts.AsSpan<int>(), counts.AsSpan<int>()));
     }
 
     private static GuardedMatrix New(Device device, DType type) => new(device, type, Rows, Columns, Numbers.Uniform(4, Rows * Columns));

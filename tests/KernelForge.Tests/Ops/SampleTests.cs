@@ -16,7 +16,7 @@ public sealed class SampleTests(OpenDevices devices) : IClassFixture<OpenDevices
         foreach (SamplingRow settings in (SamplingRow[])[Plain, Plain with { Temperature = 0.7f, Seed = 77 }, Plain with { TopK = 5 }, Plain with { TopP = 0.8f, Temperature = 2 }])
         {
             double[] probabilities = ReferenceSampling.Probabilities(logits, settings.Temperature, settings.TopK, settings.TopP, settings.MinP);
-            AssertDistribution(probabilities, Draw(deviceName, logits, [.. Enumerable.Range(0, Draws(deviceName)).Select(p => settings with { Position = p })]));
+            ChiSquare.AssertFollows(probabilities, Draw(deviceName, logits, [.. Enumerable.Range(0, Draws(deviceName)).Select(p => settings with { Position = p })]));
         }
     }
 
@@ -26,7 +26,7 @@ public sealed class SampleTests(OpenDevices devices) : IClassFixture<OpenDevices
     {
         float[] logits = [1f, 0f, 2f, 1f];
         SamplingRow[] rows = [.. Enumerable.Range(0, Draws(deviceName)).Select(s => Plain with { Seed = (ulong)s << 30, Position = 3 })];
-        AssertDistribution(ReferenceSampling.Probabilities(logits, 1, 0, 1, 0), Draw(deviceName, logits, rows));
+        ChiSquare.AssertFollows(ReferenceSampling.Probabilities(logits, 1, 0, 1, 0), Draw(deviceName, logits, rows));
     }
 
     [DeviceTheory]
@@ -143,27 +143,5 @@ public sealed class SampleTests(OpenDevices devices) : IClassFixture<OpenDevices
         settingsSpan.CopyFrom(rows);
         device.Operators.Sample(logits, settingsSpan, result.AsSpan<int>());
         return result.AsSpan<int>().ToArray();
-    }
-
-    /// <summary>χ² over the tokens with at least five expected draws; the bound is exceeded once in about 10⁶ cases of a right distribution.</summary>
-    private static void AssertDistribution(double[] probabilities, int[] drawn)
-    {
-        double chiSquare = 0;
-        int freedom = -1;
-        for (int i = 0; i < probabilities.Length; i++)
-        {
-            double expected = probabilities[i] * drawn.Length;
-            int actual = drawn.Count(token => token == i);
-            if (expected < 5)
-            {
-                if (actual > 25 || (expected == 0 && actual > 0)) Assert.Fail($"token {i}: {actual} draws, {expected} expected");
-                continue;
-            }
-
-            chiSquare += (actual - expected) * (actual - expected) / expected;
-            freedom++;
-        }
-
-        Assert.True(chiSquare < freedom + 6 * Math.Sqrt(2.0 * freedom) + 10, $"χ² = {chiSquare} with {freedom} degrees of freedom");
     }
 }
