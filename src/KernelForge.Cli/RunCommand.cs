@@ -29,11 +29,17 @@ internal static class RunCommand
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --resume
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --temperature 0.8 --top-p 0.95 --seed 7
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --score expected.jsonl --summary summary.json
+          kf run --model models/small --input prompts.jsonl --output answers.jsonl --draft models/tiny
+          kf run --model models/small --input prompts.jsonl --output answers.jsonl --draft ngram --draft-length 4
           kf run --model models/small --input - --output - < prompts.jsonl
 
         A run that ended early, by Ctrl-C too, leaves complete answers only; --resume goes on after them. Ctrl-C twice ends at once.
         --score compares the first text, without white space at its ends, or the token ids where no text is expected.
         Tokens per second: the time of a step is split between prefill and decode by the tokens that each computes in it.
+
+        With --draft a step gives an answer all drafted tokens that the model itself would have chosen there, and one more: the same answers, at any
+        temperature, sooner where drafts are good. A draft model suits any text; ngram needs none and suits answers that copy from prompts. With
+        --draft-length auto nothing is drafted where it would not pay.
 
         """;
 
@@ -77,6 +83,8 @@ internal static class RunCommand
             KvBlocks = blocks,
             KvBlockSize = options.Engine.BlockSize,
             KvBytes = memory.KvCache,
+            Speculation = engine.Speculation,
+            Groups = options.Engine.Decodes as EqualLengthDecodes,
             Device = $"{device.Name}, computing in {engine.Options!.ComputeType}",
         };
         return Report(options, terminal, summary, files.Before.Errors);

@@ -4,7 +4,7 @@ using KernelForge.Inference;
 namespace KernelForge.Cli;
 
 /// <summary>What a run did, in numbers. All but <see cref="AlreadyAnswered"/> and <see cref="Lines"/> are of this run alone.</summary>
-internal sealed record RunSummary
+internal sealed partial record RunSummary
 {
     /// <summary>Lines of the input.</summary>
     public int Lines { get; init; }
@@ -56,6 +56,9 @@ internal sealed record RunSummary
     /// <summary>Keys and values that attention read, all layers and steps.</summary>
     public required KvReads KvReads { get; init; }
 
+    /// <summary>Which steps had answers of one length; null when that is not asked for.</summary>
+    public EqualLengthDecodes? Groups { get; init; }
+
     /// <summary>Answers of this run with an expectation, and those that meet it; null without --score.</summary>
     public required (int Compared, int Right)? Score { get; init; }
 
@@ -94,6 +97,8 @@ internal sealed record RunSummary
         Line("KV cache", $"{KvBlocksPeak} of {KvBlocks} blocks ({peak:0} %) at the peak, {SizeText.Format(KvBytes)} in all");
         string reads = SizeText.Format(KvReads.Bytes), less = SizeText.Format(KvReads.BytesSaved);
         Line("attention", $"{reads} of keys and values read, {less} ({saved:0.0} %) saved by prefix groups");
+        WriteSpeculation(Line);
+        if (Groups is { } groups) Line("equal lengths", $"in {groups.GroupedSteps} of {groups.Steps} steps with decodes ({100 * groups.GroupingRate:0.0} %)");
         Line("preemptions", Preemptions > 0 ? $"{Preemptions}; {TokensRecomputed} tokens computed again" : "none");
         Line("wall time", $"{WallSeconds:0.00} s, {LoadSeconds:0.00} s of them to load");
         if (Score is { } score) Line("accuracy", $"{Accuracy ?? 0:0.0000}: {score.Right} of {score.Compared} answers are as expected");
@@ -130,6 +135,12 @@ internal sealed record RunSummary
         json.WriteNumber("kv_bytes", KvBytes);
         json.WriteNumber("attention_kv_bytes", KvReads.Bytes);
         json.WriteNumber("attention_kv_bytes_without_groups", KvReads.BytesUnshared);
+        WriteSpeculation(json);
+        if (Groups is { } groups)
+        {
+            json.WriteNumber("grouped_steps", groups.GroupedSteps);
+            WriteRounded(json, "grouping_rate", groups.GroupingRate);
+        }
         if (Score is { } score)
         {
             json.WriteNumber("scored", score.Compared);

@@ -30,27 +30,19 @@ public sealed partial class Engine
     {
         options ??= new EngineOptions();
         device ??= Device.Default;
-        ITokenizer tokenizer = TokenizerLoader.Load(folder);
         ChatTemplate? template = ChatTemplate.Load(folder);
-        ModelConfig config = ModelConfig.Load(folder);
-        var checkpoint = new Checkpoint(folder);
-        EngineMemory memory;
-        try
-        {
-            options = options.For(device, config, checkpoint);
-            memory = EngineMemory.Of(device, config, checkpoint.BytesAs(options.ComputeType!.Value, config.Quantization), options);
-            memory.RequireFits(device);
-        }
-        catch
-        {
-            checkpoint.Dispose();
-            throw;
-        }
+        using var target = new ModelFolder(folder);
+        using ModelFolder? draft = options.Speculation?.DraftModel is { } draftFolder ? new ModelFolder(draftFolder) : null;
+        draft?.RequireTokensOf(target);
+        options = options.For(device, target, draft);
+        var memory = EngineMemory.Of(device, target, draft, options);
+        memory.RequireFits(device);
 
         try
         {
-            Transformer model = Transformer.Load(device, config, checkpoint, options, progress, cancellationToken);
-            return Create(model, memory, options, tokenizer, template);
+            Transformer? draftModel = draft?.Load(device, options, progress: null, cancellationToken);
+            Transformer model = LoadBeside(draftModel, () => target.Load(device, options, progress, cancellationToken));
+            return Create(model, draftModel, memory, options, target.Tokenizer, template);
         }
         catch (OutOfMemoryException error) when (error is not InsufficientMemoryException)
         {
@@ -58,29 +50,59 @@ public sealed partial class Engine
         }
     }
 
-    /// <summary>An engine that owns the model, even when it cannot be made.</summary>
-    private static Engine Create(Transformer model, in EngineMemory memory, EngineOptions options, ITokenizer tokenizer, ChatTemplate? template)
+    /// <summary>What carries steps out: a model alone, or one with a drafter. It owns the models, even when it cannot be made.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="draftModel">Loaded from <see cref="SpeculationOptions.DraftModel"/>; null where there is none.</param>
+    /// <param name="options">With all types named.</param>
+    /// <param name="blocks">KV blocks of the scheduler.</param>
+    internal static IStepRunner CreateRunner(Transformer model, Transformer? draftModel, EngineOptions options, int blocks)
     {
-        ModelConfig config = model.Config;
+        int branchBlocks = options.BranchBlocks(blocks);
         KvCache? cache = null;
+        IDrafter? drafter = null;
         try
         {
-            var format = new KvFormat(options.BlockSize, config.KvHeads, config.HeadDim, options.KvType!.Value);
-            SchedulerOptions numbers = options.ForModel(model.MaxContext, config.EndTokenIds, memory.BytesPerBlock, maxTokensPerStep: 1);
-            cache = new KvCache(model.Device, config.Layers, format, numbers.BlockCount);
-            var runner = new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences, options.PrefixGroups);
-            return new Engine(new Scheduler(numbers), runner, config.VocabularySize, tokenizer)
-            {
-                Model = config,
-                ChatTemplate = template,
-                Options = options,
-                Memory = memory,
-            };
+            if (options.Speculation is not null) drafter = Drafters.Create(draftModel, options, blocks + branchBlocks, branchBlocks);
+            cache = KvCache.Of(model, options, blocks + branchBlocks);
+            return drafter is null
+                ? new ModelRunner(model, cache, options.TokenBudget, options.MaxSequences, options.PrefixGroups)
+                : new SpeculativeRunner(model, cache, drafter, options.Speculation!, options.TokenBudget, options.MaxSequences, options.PrefixGroups, branchBlocks);
         }
         catch
         {
             cache?.Dispose();
+            drafter?.Dispose();
             model.Dispose();
+            throw;
+        }
+    }
+
+    private static Engine Create(
+        Transformer model, Transformer? draftModel, in EngineMemory memory, EngineOptions options, ITokenizer tokenizer, ChatTemplate? template)
+    {
+        ModelConfig config = model.Config;
+        int maxTokensPerStep = 1 + (options.Speculation?.LongestDraft ?? 0);
+        SchedulerOptions numbers = options.ForModel(model.MaxContext, config.EndTokenIds, memory.BytesPerBlock, maxTokensPerStep);
+        IStepRunner runner = CreateRunner(model, draftModel, options, numbers.BlockCount);
+        return new Engine(new Scheduler(numbers), runner, config.VocabularySize, tokenizer)
+        {
+            Model = config,
+            ChatTemplate = template,
+            Options = options,
+            Memory = memory,
+        };
+    }
+
+    /// <summary>Loads a model; the one loaded before does not outlive a failure.</summary>
+    private static Transformer LoadBeside(Transformer? before, Func<Transformer> load)
+    {
+        try
+        {
+            return load();
+        }
+        catch
+        {
+            before?.Dispose();
             throw;
         }
     }

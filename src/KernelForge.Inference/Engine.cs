@@ -36,6 +36,9 @@ public sealed partial class Engine : IDisposable
     /// <summary>Keys and values that attention has read, and how many more without prefix groups.</summary>
     public KvReads KvReads => _runner.KvReads;
 
+    /// <summary>What drafts have come to; null when none are made.</summary>
+    public SpeculationCounters? Speculation => _runner.Speculation;
+
     /// <summary>A request for a text, encoded with the special tokens that the model expects around it.</summary>
     /// <exception cref="InvalidOperationException">The engine has no tokenizer.</exception>
     public Request CreateRequest(string prompt, SamplingOptions? sampling = null, string id = "") => CreateRequest(Tokenizer, prompt, sampling, id);
@@ -59,6 +62,7 @@ public sealed partial class Engine : IDisposable
     public IReadOnlyList<TokenEvent> Step()
     {
         _events.Clear();
+        _scheduler.StepCost = _runner.StepCost;
         StepPlan plan = _scheduler.Plan();
         if (plan.IsEmpty) return _events;
 

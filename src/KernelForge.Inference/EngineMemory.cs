@@ -1,29 +1,38 @@
 namespace KernelForge.Inference;
 
-/// <summary>Memory that an engine needs for a model, in bytes.</summary>
+/// <summary>Memory that an engine needs for a model, and for its draft model where it has one, in bytes.</summary>
 /// <param name="Weights">The model's tensors; on the CPU, as far as their type is right, the mapped files.</param>
-/// <param name="KvCache">Keys and values of all blocks.</param>
+/// <param name="KvCache">Keys and values of all blocks, those for branches of token trees included.</param>
 /// <param name="Intermediate">Results of one step, the rotary table among them.</param>
-/// <param name="BytesPerBlock">One KV block in all layers.</param>
+/// <param name="BytesPerBlock">One KV block in all layers, of the draft model too.</param>
 public readonly record struct EngineMemory(long Weights, long KvCache, long Intermediate, long BytesPerBlock)
 {
     /// <summary>All of it.</summary>
     public long Total => Weights + KvCache + Intermediate;
 
-    /// <summary>What a model with that many bytes of weights needs on a device under these options; types that are null count as F32.</summary>
+    /// <summary>
+    /// What a model with that many bytes of weights, without a draft model, needs on a device under these options; types that are null count as F32.
+    /// </summary>
     public static EngineMemory Of(Device device, ModelConfig config, long weights, EngineOptions options)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(options);
-        int context = Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext);
-        long bytesPerBlock = Inference.KvCache.BytesPerBlock(config, options.BlockSize, options.KvType ?? options.ComputeType ?? DType.F32);
-        SchedulerOptions numbers = options.ForModel(context, config.EndTokenIds, bytesPerBlock, maxTokensPerStep: 1);
-        DType computeType = options.ComputeType ?? DType.F32;
-        var format = new KvFormat(options.BlockSize, config.KvHeads, config.HeadDim, options.KvType ?? computeType);
-        long intermediate = ModelRunner.ArenaBytes(device, config, computeType, context, format, options.TokenBudget, options.MaxSequences);
-        long angles = (long)context * config.HeadDim * sizeof(float);
-        return new EngineMemory(weights, numbers.BlockCount * bytesPerBlock, intermediate + angles, bytesPerBlock);
+        long bytesPerBlock = Inference.KvCache.BytesPerBlock(config, options);
+        return OfTarget(device, config, weights, options, BlocksOf(config, options, bytesPerBlock));
+    }
+
+    /// <summary>What a model and perhaps a draft model need under options that name the types. A block holds the same positions of both.</summary>
+    internal static EngineMemory Of(Device device, ModelFolder target, ModelFolder? draft, EngineOptions options)
+    {
+        DType type = options.ComputeType!.Value;
+        if (draft is null) return Of(device, target.Config, target.WeightBytes(type), options);
+
+        long bytesPerBlock = Inference.KvCache.BytesPerBlock(target.Config, options) + Inference.KvCache.BytesPerBlock(draft.Config, options);
+        int blocks = BlocksOf(target.Config, options, bytesPerBlock);
+        EngineMemory own = OfTarget(device, target.Config, target.WeightBytes(type), options, blocks);
+        EngineMemory drafts = OfDraft(device, draft.Config, draft.WeightBytes(type), options, blocks);
+        return new EngineMemory(own.Weights + drafts.Weights, own.KvCache + drafts.KvCache, own.Intermediate + drafts.Intermediate, bytesPerBlock);
     }
 
     /// <summary>Throws when <see cref="Device.AvailableBytes"/> is smaller.</summary>
@@ -38,6 +47,35 @@ public readonly record struct EngineMemory(long Weights, long KvCache, long Inte
 
     /// <summary>What to throw when the device does not give that much.</summary>
     internal InsufficientMemoryException Refused(Device device, OutOfMemoryException error) => Insufficient($"{device.Name} does not give that much", error);
+
+    private static EngineMemory OfTarget(Device device, ModelConfig config, long weights, EngineOptions options, int blocks)
+    {
+        int branchBlocks = options.BranchBlocks(blocks);
+        (int context, int tokens, int rows) = (ContextOf(config, options), options.TokenBudget, options.MaxSequences);
+        (DType type, KvFormat format) = (options.ComputeType ?? DType.F32, Inference.KvCache.FormatOf(config, options));
+        long intermediate = options.Speculation is { } speculation
+            ? SpeculativeRunner.ArenaBytes(device, config, type, context, format, speculation, tokens, rows, branchBlocks)
+            : ModelRunner.ArenaBytes(device, config, type, context, format, tokens, rows);
+        return OfModel(config, weights, options, blocks + branchBlocks, intermediate);
+    }
+
+    private static EngineMemory OfDraft(Device device, ModelConfig config, long weights, EngineOptions options, int blocks)
+    {
+        int branchBlocks = options.BranchBlocks(blocks);
+        long intermediate = Drafters.Bytes(device, config, ContextOf(config, options), Inference.KvCache.FormatOf(config, options), options, branchBlocks);
+        return OfModel(config, weights, options, blocks + branchBlocks, intermediate);
+    }
+
+    private static EngineMemory OfModel(ModelConfig config, long weights, EngineOptions options, int blocks, long intermediate)
+    {
+        long bytesPerBlock = Inference.KvCache.BytesPerBlock(config, options), angles = (long)ContextOf(config, options) * config.HeadDim * sizeof(float);
+        return new EngineMemory(weights, blocks * bytesPerBlock, intermediate + angles, bytesPerBlock);
+    }
+
+    private static int ContextOf(ModelConfig config, EngineOptions options) => Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext);
+
+    private static int BlocksOf(ModelConfig config, EngineOptions options, long bytesPerBlock) =>
+        options.ForModel(config.MaxContext, config.EndTokenIds, bytesPerBlock, maxTokensPerStep: 1).BlockCount;
 
     private InsufficientMemoryException Insufficient(string why, Exception? inner = null) => new(
         $"Too little memory: weights {Text(Weights)}, KV cache {Text(KvCache)} and intermediate results {Text(Intermediate)} need {Text(Total)}, {why}; " +

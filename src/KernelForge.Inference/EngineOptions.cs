@@ -58,6 +58,9 @@ public sealed record EngineOptions
     /// <summary>Which of the decoding sequences step; all by default.</summary>
     public IDecodeSelector Decodes { get; init; } = new AllDecodes();
 
+    /// <summary>How tokens are drafted and verified several at a time; null decodes a token a step.</summary>
+    public SpeculationOptions? Speculation { get; init; }
+
     /// <summary>Requests an <see cref="EngineHost"/> accepts before callers wait.</summary>
     public int QueueCapacity { get; init; } = 1024;
 
@@ -70,6 +73,7 @@ public sealed record EngineOptions
         Require(KvBlocks ?? 1, nameof(KvBlocks));
         Require(KvMemoryBytes ?? 1, nameof(KvMemoryBytes));
         Require(QueueCapacity, nameof(QueueCapacity));
+        Speculation?.Validate();
         if (KvType is { } kv && !kv.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {kv}.", nameof(KvType));
         if (ComputeType is { } type && !type.IsFloat())
             throw new ArgumentException($"EngineOptions.ComputeType must be F32, F16 or BF16, not {type}.");
@@ -84,7 +88,7 @@ public sealed record EngineOptions
     public SchedulerOptions ForModel(int modelContextLength, IReadOnlyList<int> endTokenIds, long bytesPerBlock, int maxTokensPerStep)
     {
         Validate();
-        long memory = KvMemoryBytes ?? HostKvMemoryBytes, blocks = KvBlocks ?? Math.Min(int.MaxValue / BlockSize, memory / bytesPerBlock);
+        long memory = KvMemoryBytes ?? HostKvMemoryBytes, blocks = KvBlocks ?? WithoutBranches(Math.Min(int.MaxValue / BlockSize, memory / bytesPerBlock));
         if (blocks < 1) throw new ArgumentException($"EngineOptions.KvMemoryBytes must hold a block of {bytesPerBlock} bytes, {memory} does not.");
 
         return new SchedulerOptions
@@ -100,14 +104,31 @@ public sealed record EngineOptions
             Admission = Admission,
             Order = Order,
             Decodes = Decodes,
+            DraftNodes = Speculation?.NodesPerToken ?? 1,
+            DraftLengths = Speculation is { DraftLength: null } adaptive
+                ? new AdaptiveDraftLength(adaptive.MaxDraftLength)
+                : new FixedDraftLength(Speculation?.DraftLength ?? 0),
         };
     }
 
+    /// <summary>Blocks for branches of token trees, beside so many of the scheduler: at most a quarter of these.</summary>
+    internal int BranchBlocks(int blocks) => Math.Min(MostBranchBlocks, blocks / 4);
+
     /// <summary>
-    /// These options with what null leaves to the device and to the model filled in. Throws <see cref="ArgumentException"/> when an option is out of
-    /// range or the device does not compute in the type asked for.
+    /// These options with what null leaves to the device and to the model filled in; memory for a draft model is not thought of. Throws
+    /// <see cref="ArgumentException"/> when an option is out of range or the device does not compute in the type asked for.
     /// </summary>
     public EngineOptions For(Device device, ModelConfig config, Checkpoint checkpoint)
+    {
+        EngineOptions typed = Typed(device, checkpoint);
+        return typed.WithShareOfFree(device, config, with => EngineMemory.Of(device, config, checkpoint.BytesAs(typed.ComputeType!.Value, config.Quantization), with));
+    }
+
+    /// <summary>The same for a model with a draft model: what is free is for the keys and values of both.</summary>
+    internal EngineOptions For(Device device, ModelFolder target, ModelFolder? draft) =>
+        Typed(device, target.Checkpoint).WithShareOfFree(device, target.Config, with => EngineMemory.Of(device, target, draft, with));
+
+    private EngineOptions Typed(Device device, Checkpoint checkpoint)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(checkpoint);
@@ -118,18 +139,17 @@ public sealed record EngineOptions
         DType kvType = KvType ?? type;
         if (kvType != type && !device.IsCpu)
             throw new ArgumentException($"EngineOptions.KvType must be the type of the activations, {type}, on {device.Name}, not {kvType}.");
-
-        EngineOptions typed = this with { ComputeType = type, KvType = kvType };
-        return KvMemoryBytes is null && !device.IsCpu ? typed with { KvMemoryBytes = ShareOfFree(typed, device, config, checkpoint) } : typed;
+        return this with { ComputeType = type, KvType = kvType };
     }
 
     /// <summary>A block at least: what does not fit is said when all of it is known.</summary>
-    private static long ShareOfFree(EngineOptions typed, Device device, ModelConfig config, Checkpoint checkpoint)
+    private EngineOptions WithShareOfFree(Device device, ModelConfig config, Func<EngineOptions, EngineMemory> memoryOf)
     {
-        EngineMemory rest = EngineMemory.Of(device, config, checkpoint.BytesAs(typed.ComputeType!.Value, config.Quantization), typed with { KvBlocks = 1 });
+        if (KvMemoryBytes is not null || device.IsCpu) return this;
+        EngineMemory rest = memoryOf(this with { KvBlocks = 1 });
         long share = (device.AvailableBytes - rest.Weights - rest.Intermediate) / 100 * KvPercentOfFree;
-        long most = int.MaxValue / new KvFormat(typed.BlockSize, config.KvHeads, config.HeadDim, DType.F32).RowsPerBlock * rest.BytesPerBlock;
-        return Math.Clamp(share, rest.BytesPerBlock, Math.Max(most, rest.BytesPerBlock));
+        long most = int.MaxValue / new KvFormat(BlockSize, config.KvHeads, config.HeadDim, DType.F32).RowsPerBlock * rest.BytesPerBlock;
+        return this with { KvMemoryBytes = Math.Clamp(share, rest.BytesPerBlock, Math.Max(most, rest.BytesPerBlock)) };
     }
 
     private static DType PreferredType(Device device, Checkpoint checkpoint)
@@ -142,4 +162,9 @@ public sealed record EngineOptions
     {
         if (value < 1) throw new ArgumentException($"EngineOptions.{option} must be 1 or more, not {value}.", option);
     }
+
+    private int MostBranchBlocks => Speculation?.BranchBlocks(TokenBudget, MaxSequences) ?? 0;
+
+    /// <summary>The most blocks that leave room for <see cref="BranchBlocks"/> beside them.</summary>
+    private long WithoutBranches(long blocks) => blocks - Math.Min(MostBranchBlocks, (blocks + 1) / 5);
 }

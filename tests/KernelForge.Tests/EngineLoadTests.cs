@@ -1,3 +1,5 @@
+using System.Text.Json.Nodes;
+
 namespace KernelForge.Tests;
 
 public class EngineLoadTests
@@ -168,6 +170,97 @@ public class EngineLoadTests
         float[] a = exact.Logits[(request, 0, 4)], b = rounded.Logits[(request, 0, 4)];
         double largest = a.Max(MathF.Abs), difference = a.Zip(b, (x, y) => Math.Abs(x - y)).Max();
         Assert.InRange(difference, double.Epsilon, 64 * Close.UnitRoundoff(type) * largest);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(3)]
+    public void Load_WithDraftModel_AnswersTheSameAndDividesTheMemory(int? length)
+    {
+        using TinyModel tiny = TinyModel.Create("qwen3", DType.BF16), small = TinyModel.Create("mistral", DType.BF16, seed: 1);
+        tiny.WriteTokenizer();
+        small.WriteTokenizer();
+        using Device device = Device.OpenCpu();
+        var options = new EngineOptions { KvMemoryBytes = 1 << 20, ContextLength = 64, TokenBudget = 32, MaxSequences = 4 };
+        int[][] expected = Answers(options, out _);
+
+        int[][] drafted = Answers(options with { Speculation = new SpeculationOptions { DraftModel = small.Folder, DraftLength = length } }, out Engine engine);
+
+        Assert.Equal(expected, drafted);
+        Assert.True(engine.Speculation!.Drafted > 0);
+        EngineMemory memory = engine.Memory!.Value;
+        Assert.Equal(KvCache.BytesPerBlock(tiny.Config, 16, DType.F32) + KvCache.BytesPerBlock(small.Config, 16, DType.F32), memory.BytesPerBlock);
+        Assert.InRange(memory.KvCache, (1 << 20) - memory.BytesPerBlock, 1 << 20);
+        Assert.Equal(0, device.AllocatedBytes);
+
+        int[][] Answers(EngineOptions options, out Engine engine)
+        {
+            engine = Engine.Load(tiny.Folder, options, device);
+            var sampling = new SamplingOptions { MaxTokens = 20, IgnoreEndToken = true };
+            int[][] answers = [.. engine.Generate([engine.CreateRequest("hello", sampling), engine.CreateRequest("he", sampling)]).Select(answer => answer.TokenIds.ToArray())];
+            Assert.InRange(engine.Memory!.Value.Total - device.AllocatedBytes, engine.Memory.Value.Weights, engine.Memory.Value.Weights + 2000); // mapped, not allocated
+            engine.Dispose();
+            return answers;
+        }
+    }
+
+    [Fact]
+    public void Load_DraftModelWithAShorterContext_DraftsNoFurther()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16), small = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        small.WriteTokenizer();
+        JsonObject config = TinyModel.ConfigOf("llama");
+        config["max_position_embeddings"] = 20;
+        small.WriteConfig(config);
+        var options = new EngineOptions { KvBlocks = 16, Speculation = new SpeculationOptions { DraftModel = small.Folder, DraftLength = 4 } };
+        using Engine plain = Engine.Load(tiny.Folder, options with { Speculation = null }), engine = Engine.Load(tiny.Folder, options);
+        Request Ask() => engine.CreateRequest("hello", new SamplingOptions { MaxTokens = 60, IgnoreEndToken = true });
+
+        IReadOnlyList<int> drafted = engine.Generate([Ask()])[0].TokenIds;
+
+        Assert.Equal(plain.Generate([Ask()])[0].TokenIds, drafted);
+        Assert.InRange(engine.Speculation!.Accepted, 8, 20 - 5); // the model drafts for itself, until its context ends
+    }
+
+    [Fact]
+    public void Load_DraftModelOfAnotherVocabulary_NamesBothFoldersAndTheDifference()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16), other = TinyModel.Create("llama", DType.BF16);
+        tiny.WriteTokenizer();
+        other.WriteTokenizer();
+        using Device device = Device.OpenCpu();
+        string Refused() => Assert.Throws<ModelFormatException>(
+            () => Engine.Load(tiny.Folder, new EngineOptions { Speculation = new SpeculationOptions { DraftModel = other.Folder } }, device)).Message;
+
+        string tokenizer = Path.Combine(other.Folder, "tokenizer.json"), text = File.ReadAllText(tokenizer);
+        File.WriteAllText(tokenizer, text.Replace("\"a\":", "\"%%\":", StringComparison.Ordinal));
+        Assert.Equal(
+            $"The draft model {other.Folder} does not have the vocabulary of the model {tiny.Folder}: token id {2 + 'a' - '!'} is '%%' in one, 'a' in the other.", Refused());
+        File.WriteAllText(tokenizer, text);
+        JsonObject config = TinyModel.ConfigOf("llama");
+        config["vocab_size"] = 96;
+        other.WriteConfig(config);
+        Assert.Contains("one has 96 token ids, the other 97.", Refused(), StringComparison.Ordinal);
+        Assert.Equal(0, device.AllocatedBytes);
+    }
+
+    [Fact]
+    public void Load_DraftModelThatDoesNotFit_GivesTheMemoryBack()
+    {
+        using TinyModel tiny = TinyModel.Create("llama", DType.BF16), small = TinyModel.Create("llama", DType.BF16, seed: 1);
+        tiny.WriteTokenizer();
+        small.WriteTokenizer();
+        var options = new EngineOptions { KvBlocks = 2, ContextLength = 64, TokenBudget = 8, MaxSequences = 2, Speculation = new SpeculationOptions { DraftModel = small.Folder } };
+        using var large = new MemoryDevice(1 << 30);
+        Engine.Load(tiny.Folder, options, large).Dispose();
+
+        for (long bytes = 1000; bytes < 4 << 20; bytes *= 2)
+        {
+            using var device = new MemoryDevice(bytes);
+            if (Record.Exception(() => Engine.Load(tiny.Folder, options, device).Dispose()) is { } error) Assert.IsType<InsufficientMemoryException>(error);
+            Assert.Equal(0, device.AllocatedBytes);
+        }
     }
 
     private sealed class Listener(Action<double> report) : IProgress<double>

@@ -31,6 +31,40 @@ public class EngineOptionsTests
     }
 
     [Fact]
+    public void ForModel_TokenTrees_LeaveMemoryForBranches()
+    {
+        var trees = new SpeculationOptions { DraftModel = "draft", Branches = 3, DraftLength = 5 };
+        for (int blocks = 1; blocks < 300; blocks++)
+        {
+            var engineOptions = new EngineOptions { Speculation = trees, KvMemoryBytes = 100 * blocks, TokenBudget = 64, MaxSequences = 8 };
+            SchedulerOptions options = engineOptions.ForModel(2048, [2], bytesPerBlock: 100, maxTokensPerStep: 6);
+
+            Assert.Equal(3, options.DraftNodes);
+            Assert.InRange(options.BlockCount + engineOptions.BranchBlocks(options.BlockCount), blocks - 1, blocks);
+            if (blocks > 250) Assert.Equal(64 * 2 / 3, engineOptions.BranchBlocks(options.BlockCount)); // two of three nodes of a full step
+        }
+        Assert.Equal(0, new EngineOptions { Speculation = trees with { Branches = 1 } }.BranchBlocks(1000));
+    }
+
+    [Fact]
+    public void ForModel_Speculation_DecidesDraftLengths()
+    {
+        Assert.IsType<AdaptiveDraftLength>(DraftLengthsOf(new SpeculationOptions()));
+        Assert.Equal([6, 6], Lengths(DraftLengthsOf(new SpeculationOptions { DraftLength = 6 })));
+        Assert.Equal([0, 0], Lengths(DraftLengthsOf(null)));
+
+        static IDraftLengthPolicy DraftLengthsOf(SpeculationOptions? speculation) =>
+            new EngineOptions { Speculation = speculation }.ForModel(2048, [2], bytesPerBlock: 100, maxTokensPerStep: 7).DraftLengths;
+
+        static int[] Lengths(IDraftLengthPolicy policy)
+        {
+            var lengths = new int[2];
+            policy.Choose([new DraftCandidate(0.5f, 0, 16), new DraftCandidate(0.5f, 0, 16)], 0, 100, default, lengths);
+            return lengths;
+        }
+    }
+
+    [Fact]
     public void ForModel_Policies_AreHandedOn()
     {
         var engineOptions = new EngineOptions { Admission = new AggressiveAdmission(), Order = new ArrivalOrder(), Decodes = new AllDecodes() };

@@ -2,20 +2,12 @@ using KernelForge.Inference;
 
 namespace KernelForge.Tests;
 
-/// <summary>How many draft tokens a <see cref="HashRunner"/> pretends were right.</summary>
-public enum DraftOutcome
-{
-    AllRight,
-    RightForTwo,
-    AllWrong,
-}
-
 /// <summary>
 /// A runner without a model. The KV of a position is a hash of its token, its position and all KV before it, kept in the slot the
 /// block table names; the next token is a hash of every visible slot. A missing, stale, overwritten or misplaced slot therefore
 /// changes the output. <see cref="Expected"/> computes the same tokens with no slots at all.
 /// </summary>
-internal sealed class HashRunner(int blockCount, int blockSize, int maxTokensPerStep = 1, DraftOutcome drafts = DraftOutcome.AllRight) : IStepRunner
+internal sealed partial class HashRunner(int blockCount, int blockSize, int maxTokensPerStep = 1, DraftOutcome drafts = DraftOutcome.AllRight) : IStepRunner
 {
     public const int VocabularySize = 61;
     public const int EndToken = 7;
@@ -25,6 +17,8 @@ internal sealed class HashRunner(int blockCount, int blockSize, int maxTokensPer
     private readonly StepResult _result = new();
 
     public int MaxTokensPerStep => maxTokensPerStep;
+
+    public StepCost StepCost { get; init; }
 
     /// <summary>When set, slots of blocks without references are poisoned before every step.</summary>
     public BlockPool? Pool { get; set; }
@@ -65,19 +59,10 @@ internal sealed class HashRunner(int blockCount, int blockSize, int maxTokensPer
         ulong state = 0;
         for (int position = 0; position < row.Start; position++) state = Fold(state, _slots[SlotOf(table, position)]);
 
+        if (Flaw == DraftFlaw.RejectedKvKept) state = _kept.GetValueOrDefault(row.Sequence, state);
         int next = row.Start;
         foreach (int token in row.Tokens) state = Write(table, state, token, next++);
-        if (!row.Samples) return;
-
-        int gain = drafts switch { DraftOutcome.AllRight => row.MaxTokens, DraftOutcome.RightForTwo => Math.Min(3, row.MaxTokens), _ => 1 };
-        for (int i = 1; i <= gain; i++)
-        {
-            int token = Choose(state, row.Sequence, next);
-            _result.Add(index, token, row.Sequence.Request.Sampling.LogProbs is null ? null : new TokenLogProbs(new(token, -1), []));
-            if (i < gain) state = Write(table, state, token, next++);
-        }
-        // Verifying writes KV of rejected drafts too.
-        for (int i = gain; i < row.MaxTokens; i++) _slots[SlotOf(table, next++)] = ~Poison;
+        if (row.Samples) Verify(index, row, state, next);
     }
 
     private ulong Write(BlockTable table, ulong state, int token, int position)

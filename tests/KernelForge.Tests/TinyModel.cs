@@ -14,7 +14,9 @@ internal sealed class TinyModel : IDisposable
     private readonly Dictionary<string, (int[] Shape, float[] Values)> _tensors = [];
     private readonly DType _dtype;
 
-    private TinyModel(DType dtype) => _dtype = dtype;
+    private readonly uint _seed;
+
+    private TinyModel(DType dtype, uint seed = 0) => (_dtype, _seed) = (dtype, seed);
 
     /// <summary>Names for <see cref="Create"/>: every family and what distinguishes it.</summary>
     public static string[] Families => ["llama", "llama-tied", "llama3-scaling", "llama-linear-scaling", "llama-biases", "mistral", "qwen2", "qwen3"];
@@ -23,11 +25,14 @@ internal sealed class TinyModel : IDisposable
 
     public ModelConfig Config => ModelConfig.Load(Folder);
 
-    public static TinyModel Create(string family, DType dtype = DType.F32, int shards = 1)
+    /// <summary>A model in a folder. <paramref name="idleLayer"/> adds nothing to what goes through it; -1 for none.</summary>
+    public static TinyModel Create(string family, DType dtype = DType.F32, int shards = 1, uint seed = 0, int idleLayer = -1)
     {
-        var model = new TinyModel(dtype);
+        var model = new TinyModel(dtype, seed);
         JsonObject config = ConfigOf(family);
         model.AddTensors(family, config);
+        foreach (string name in (string[])["self_attn.o_proj", "mlp.down_proj"])
+            if (idleLayer >= 0) model._tensors[$"model.layers.{idleLayer}.{name}.weight"].Values.AsSpan().Clear();
         model.WriteConfig(config);
         model.WriteWeights(shards);
         return model;
@@ -200,7 +205,7 @@ internal sealed class TinyModel : IDisposable
 
     private void Add(string name, double scale, params int[] shape)
     {
-        uint seed = name.Aggregate(2166136261u, (hash, c) => (hash ^ c) * 16777619u);
+        uint seed = name.Aggregate(2166136261u ^ _seed, (hash, c) => (hash ^ c) * 16777619u);
         var values = new float[shape.Aggregate(1, (product, dimension) => product * dimension)];
         for (int i = 0; i < values.Length; i++)
         {

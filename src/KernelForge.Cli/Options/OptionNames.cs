@@ -7,10 +7,10 @@ internal static class OptionNames
 {
     private static readonly (string Property, string Option)[] Names =
     [
-        (nameof(EngineOptions.TokenBudget), "--token-budget"), (nameof(EngineOptions.MaxSequences), "--max-sequences"),
-        (nameof(EngineOptions.KvMemoryBytes), "--kv-memory"), (nameof(EngineOptions.BlockSize), "--block-size"),
-        (nameof(EngineOptions.ContextLength), "--max-context"), (nameof(EngineOptions.KvType), "--kv-type"),
-        (nameof(EngineOptions.ComputeType), "--compute-type"),
+        (Of(nameof(EngineOptions.TokenBudget)), "--token-budget"), (Of(nameof(EngineOptions.MaxSequences)), "--max-sequences"),
+        (Of(nameof(EngineOptions.KvMemoryBytes)), "--kv-memory"), (Of(nameof(EngineOptions.BlockSize)), "--block-size"),
+        (Of(nameof(EngineOptions.ContextLength)), "--max-context"), (Of(nameof(EngineOptions.KvType)), "--kv-type"),
+        (Of(nameof(EngineOptions.ComputeType)), "--compute-type"), ($"{nameof(SpeculationOptions)}.{nameof(SpeculationOptions.DraftModel)}", "--draft"),
     ];
 
     /// <summary>What to tell the user about sizes that the engine refuses.</summary>
@@ -21,7 +21,9 @@ internal static class OptionNames
         int suffix = message.LastIndexOf(" (Parameter ", StringComparison.Ordinal);
         if (suffix >= 0) message = message[..suffix];
         foreach ((string property, string option) in Names)
-            message = message.Replace($"EngineOptions.{property} ", option + " ", StringComparison.Ordinal);
+            message = message.Replace(property + " ", option + " ", StringComparison.Ordinal);
         return new CommandException(message);
     }
+
+    private static string Of(string property) => $"{nameof(EngineOptions)}.{property}";
 }

@@ -68,7 +68,9 @@ internal sealed record RunOptions
             new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "1G; on CUDA 85 % of the free"),
             new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
             new Option("--no-prefix-cache", null, "compute every prompt in full, shared prefixes too"),
-            new Option("--no-prefix-groups", null, "let each answer read a shared prefix by itself")),
+            new Option("--no-prefix-groups", null, "let each answer read a shared prefix by itself"),
+            EqualLengths.Option),
+        DraftOptions.Group,
         new OptionGroup("Display",
             new Option("--quiet", null, "no progress and no summary on standard error")));
 
@@ -109,6 +111,8 @@ internal sealed record RunOptions
             ContextLength = parsed.Whole("--max-context", 2),
             PrefixCache = !parsed.Has("--no-prefix-cache"),
             PrefixGroups = !parsed.Has("--no-prefix-groups"),
+            Decodes = EqualLengths.Of(parsed),
+            Speculation = DraftOptions.Of(parsed),
         };
     }
 

@@ -24,6 +24,7 @@ internal sealed class RunFiles : IDisposable
     public static RunFiles Open(RunOptions options, Terminal terminal)
     {
         if (!Directory.Exists(options.Model)) throw new CommandException($"The model folder {options.Model} does not exist.");
+        DraftOptions.RequireFolder(options.Engine.Speculation);
         RequireFolderOf(options.Output, "--output");
         RequireFolderOf(options.Summary, "--summary");
         bool exists = options.Output != RunOptions.Standard && File.Exists(options.Output);

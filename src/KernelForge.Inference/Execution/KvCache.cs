@@ -35,12 +35,29 @@ public sealed class KvCache : IDisposable
     /// <summary>Blocks.</summary>
     public int Blocks { get; }
 
+    /// <summary>A cache for a model under options.</summary>
+    internal static KvCache Of(Transformer model, EngineOptions options, int blocks) =>
+        new(model.Device, model.Config.Layers, FormatOf(model.Config, options), blocks);
+
+    /// <summary>Shape of a block under options; types that are null count as F32.</summary>
+    internal static KvFormat FormatOf(ModelConfig config, EngineOptions options) =>
+        new(options.BlockSize, config.KvHeads, config.HeadDim, options.KvType ?? options.ComputeType ?? DType.F32);
+
+    /// <summary>Bytes that one block takes in all layers under options.</summary>
+    internal static long BytesPerBlock(ModelConfig config, EngineOptions options) => config.Layers * FormatOf(config, options).BytesPerBlock;
+
     /// <summary>Bytes that one block takes in all layers.</summary>
     public static long BytesPerBlock(ModelConfig config, int blockSize, DType dtype)
     {
         ArgumentNullException.ThrowIfNull(config);
         return config.Layers * new KvFormat(blockSize, config.KvHeads, config.HeadDim, dtype).BytesPerBlock;
     }
+
+    /// <summary>Bytes that one token position takes in all layers.</summary>
+    public long BytesPerPosition => _layers.Length * Format.BytesPerBlock / Format.BlockSize;
+
+    /// <summary>Keys and values of all layers.</summary>
+    public ReadOnlySpan<KvLayer> Layers => _layers;
 
     /// <summary>Keys and values of one layer.</summary>
     public KvLayer Layer(int layer) => _layers[layer];

@@ -7,4 +7,6 @@ public readonly record struct KvReads(long Bytes, long BytesUnshared)
 {
     /// <summary>What reading common prefixes together saved.</summary>
     public long BytesSaved => BytesUnshared - Bytes;
+
+    internal KvReads Plus(in AttentionReads reads, int layers) => new(Bytes + layers * reads.Bytes, BytesUnshared + layers * reads.BytesUnshared);
 }

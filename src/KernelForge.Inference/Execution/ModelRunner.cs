@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace KernelForge.Inference;
 
 /// <summary>Carries steps out with one model: plan to batch, one forward pass, sampling. Decoding allocates nothing, but for log-probabilities and biases.</summary>
@@ -10,6 +12,7 @@ public sealed class ModelRunner : IStepRunner, IDisposable
     private readonly BatchBuilder _builder;
     private readonly TokenSampler _sampler;
     private readonly StepResult _result = new();
+    private readonly List<int> _tokens = [];
 
     /// <summary>Takes ownership of model and cache.</summary>
     /// <param name="model">What computes.</param>
@@ -24,7 +27,7 @@ public sealed class ModelRunner : IStepRunner, IDisposable
         (_model, _cache) = (model, cache);
         _arena = new Arena(model.Device, ArenaBytes(model.Device, model.Config, model.ComputeType, model.MaxContext, cache.Format, maxTokens, maxRows));
         _groups = new PrefixGroupFinder(model.Device, model.Config, cache, Math.Min(maxRows, maxTokens), prefixGroups);
-        _builder = new BatchBuilder(_groups);
+        _builder = new BatchBuilder(_groups, cache.Format.BlockSize);
         _sampler = new TokenSampler(model.Config);
     }
 
@@ -54,13 +57,12 @@ public sealed class ModelRunner : IStepRunner, IDisposable
             throw new ArgumentException($"The plan has blocks of {plan.BlockSize} positions, the KV cache blocks of {_cache.Format.BlockSize}.");
 
         _arena.Reset();
-        _result.Clear();
-        StepBatch batch = _builder.Build(plan, _arena);
-        AttentionReads reads = _groups.Reads;
-        int layers = _model.Config.Layers;
-        KvReads = new KvReads(KvReads.Bytes + layers * reads.Bytes, KvReads.BytesUnshared + layers * reads.BytesUnshared);
+        _builder.Clear();
+        _builder.AddRows(plan);
+        StepBatch batch = _builder.Build(_arena);
+        KvReads = KvReads.Plus(_groups.Reads, _model.Config.Layers);
         LastLogits = _model.Forward(batch, _cache, _arena);
-        _sampler.Sample(plan, LastLogits, _arena, _result);
+        Choose(plan);
         return _result;
     }
 
@@ -70,5 +72,25 @@ public sealed class ModelRunner : IStepRunner, IDisposable
         _arena.Dispose();
         _cache.Dispose();
         _model.Dispose();
+    }
+
+    private void Choose(StepPlan plan)
+    {
+        _result.Clear();
+        if (LastLogits.Rows == 0) return;
+        _sampler.Clear();
+        foreach (ref readonly PlanRow row in plan.Rows)
+            if (row.Samples) _sampler.Add(row.Sequence, 0, []);
+
+        CollectionsMarshal.SetCount(_tokens, LastLogits.Rows);
+        _sampler.Choose(LastLogits, _arena).CopyTo(CollectionsMarshal.AsSpan(_tokens));
+        _sampler.FetchLogProbs();
+        int logitRow = 0;
+        for (int i = 0; i < plan.Rows.Length; i++)
+        {
+            if (!plan.Rows[i].Samples) continue;
+            int token = _tokens[logitRow];
+            _result.Add(i, token, _sampler.LogProbsOf(logitRow++, token, plan.Rows[i].Sequence.Request.Sampling));
+        }
     }
 }

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace KernelForge.Inference;
 
 /// <summary>
@@ -12,7 +10,6 @@ internal sealed class PrefixGroupFinder
     private const int SlotsPerQuery = 8;
 
     private readonly AttentionPlanner _planner;
-    private readonly List<int> _queryOffsets = [], _contextLengths = [], _blockOffsets = [], _blockTables = [];
 
     /// <param name="device">Where attention is computed.</param>
     /// <param name="config">The model.</param>
@@ -32,28 +29,9 @@ internal sealed class PrefixGroupFinder
     /// <summary>What one layer reads in the last step.</summary>
     public AttentionReads Reads => _planner.Reads;
 
-    /// <summary>Plans the attention of a step.</summary>
-    public void Find(StepPlan plan)
-    {
-        _queryOffsets.Clear();
-        _contextLengths.Clear();
-        _blockOffsets.Clear();
-        _blockTables.Clear();
-        int tokens = 0;
-        foreach (ref readonly PlanRow row in plan.Rows)
-        {
-            _queryOffsets.Add(tokens);
-            _contextLengths.Add(row.Start);
-            _blockOffsets.Add(_blockTables.Count);
-            _blockTables.AddRange(row.Sequence.Table.Blocks);
-            tokens += row.Length;
-        }
-        _queryOffsets.Add(tokens);
-        _blockOffsets.Add(_blockTables.Count);
-        _planner.Plan(
-            CollectionsMarshal.AsSpan(_queryOffsets), CollectionsMarshal.AsSpan(_contextLengths), CollectionsMarshal.AsSpan(_blockOffsets),
-            CollectionsMarshal.AsSpan(_blockTables));
-    }
+    /// <summary>Plans the attention of a step. The arguments are those of <see cref="AttentionBatch"/>, on the host; they are copied.</summary>
+    public void Find(ReadOnlySpan<int> queryOffsets, ReadOnlySpan<int> contextLengths, ReadOnlySpan<int> blockOffsets, ReadOnlySpan<int> blockTables) =>
+        _planner.Plan(queryOffsets, contextLengths, blockOffsets, blockTables);
 
     /// <summary>The plan of the last step.</summary>
     /// <param name="memory">A copy of <see cref="Memory"/>.</param>

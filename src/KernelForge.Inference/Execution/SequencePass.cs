@@ -10,8 +10,7 @@ internal sealed class SequencePass : IDisposable
 
     private readonly PrefixGroupFinder _groups;
     private readonly BatchBuilder _builder;
-    private readonly StepPlan _plan = new(BlockSize);
-    private readonly int _blocks;
+    private readonly int[] _blocks;
 
     /// <param name="device">Where to compute.</param>
     /// <param name="config">The model.</param>
@@ -22,13 +21,13 @@ internal sealed class SequencePass : IDisposable
     /// <param name="workBytes">Bytes of <see cref="Arena"/> for the caller.</param>
     public SequencePass(Device device, ModelConfig config, DType computeType, int layers, int maxTokens, int maxChunk, long workBytes)
     {
-        _blocks = (maxTokens + BlockSize - 1) / BlockSize;
+        _blocks = [.. Enumerable.Range(0, (maxTokens + BlockSize - 1) / BlockSize)];
         var format = new KvFormat(BlockSize, config.KvHeads, config.HeadDim, computeType);
         (long plan, long workspace) = PrefixGroupFinder.Sizes(device, config, format, maxChunk, maxRows: 1, maxTokens);
-        Cache = new KvCache(device, layers, format, _blocks);
+        Cache = new KvCache(device, layers, format, _blocks.Length);
         try
         {
-            Arena = new Arena(device, BatchBuilder.ArenaBytes(plan, maxChunk, rows: 1) + workspace + workBytes);
+            Arena = new Arena(device, BatchBuilder.ArenaBytes(plan, maxChunk, logitRows: 1) + workspace + workBytes);
         }
         catch
         {
@@ -36,7 +35,7 @@ internal sealed class SequencePass : IDisposable
             throw;
         }
         _groups = new PrefixGroupFinder(device, config, Cache, maxRows: 1, isOn: false);
-        _builder = new BatchBuilder(_groups);
+        _builder = new BatchBuilder(_groups, BlockSize);
     }
 
     public KvCache Cache { get; }
@@ -49,12 +48,11 @@ internal sealed class SequencePass : IDisposable
     /// </summary>
     public StepBatch Batch(ReadOnlySpan<int> tokens, int start, int length)
     {
-        var sequence = new Sequence(0, new Request(tokens), 0, tokens.Length);
-        for (int block = 0; block < _blocks; block++) sequence.Table.Add(block);
-        _plan.Clear();
-        _plan.Add(new PlanRow(sequence, start, length, MaxTokens: 0));
+        _builder.Clear();
+        _builder.BeginSequence(_blocks, start);
+        _builder.Add(tokens.Slice(start, length));
         Arena.Reset();
-        return _builder.Build(_plan, Arena);
+        return _builder.Build(Arena);
     }
 
     public void Dispose()

@@ -4,10 +4,13 @@ using System.Runtime.InteropServices;
 namespace KernelForge.Inference;
 
 /// <summary>
-/// From the logits of a step's sampling rows to tokens: penalties, biases and forbidden tokens first, then a draw keyed by the sequence's seed and the token's
-/// position. Log-probabilities are those of the logits before any change.
+/// From the logits of a step to tokens: penalties, biases and forbidden tokens first, then a draw keyed by the sequence's seed and the token's position.
+/// Log-probabilities are those of the logits before any change.
 /// </summary>
-internal sealed class TokenSampler(ModelConfig config)
+/// <param name="config">Names the end tokens.</param>
+/// <param name="findsLogProbs">Off: nobody asks for log-probabilities, as for drafted tokens.</param>
+/// <param name="drawsApart">Draws with <see cref="DraftSeed"/>, independently of another sampler with the same sequences.</param>
+internal sealed class TokenSampler(ModelConfig config, bool findsLogProbs = true, bool drawsApart = false)
 {
     /// <summary>Adjustments that are uploaded at a time: rows with penalties can have as many as they have tokens.</summary>
     private const int AdjustmentsPerUpload = 1 << 14;
@@ -15,55 +18,120 @@ internal sealed class TokenSampler(ModelConfig config)
     private readonly List<SamplingRow> _rows = [];
     private readonly List<LogitAdjustment> _adjustments = [];
     private readonly Dictionary<int, TokenChange> _changes = [];
-    private readonly List<int> _tokens = [], _logProbRows = [];
-
-    /// <summary>Adds one token for every sampling row of the plan to <paramref name="result"/>.</summary>
-    public void Sample(StepPlan plan, in DeviceMatrix logits, Arena arena, StepResult result)
-    {
-        if (logits.Rows == 0) return;
-        Describe(plan.Rows);
-        Operators operators = logits.Device!.Operators;
-        DeviceSpan<int> chosen = arena.Span<int>(logits.Rows);
-        DeviceMatrix unchanged = KeepForLogProbs(operators, logits, arena);
-
-        Adjust(operators, logits, arena);
-        operators.Sample(logits, Upload(arena, _rows), chosen);
-
-        CollectionsMarshal.SetCount(_tokens, logits.Rows);
-        chosen.CopyTo(CollectionsMarshal.AsSpan(_tokens));
-        Report(plan.Rows, LogProbs(plan.Rows, operators, unchanged, arena), result);
-    }
+    private readonly List<int> _logProbRows = [], _logProbIndices = []; // rows that report, and for every row its place among them or -1
+    private int _mostLogProbs;
+    private DeviceSpan<float> _chosenLogProbs, _topLogProbs;
+    private DeviceSpan<int> _topTokens;
+    private (float[] Chosen, int[] TopTokens, float[] Top) _logProbs;
 
     /// <summary>Bytes of an arena for the small arrays of that many rows.</summary>
     public static long ArenaBytes(int rows) =>
         Arena.Rounded(AdjustmentsPerUpload * Unsafe.SizeOf<LogitAdjustment>()) + Arena.Rounded(rows * Unsafe.SizeOf<SamplingRow>())
-        + 2 * Arena.Rounded((long)rows * SamplingOptions.MaxLogProbs * sizeof(int)) + 4 * Arena.Rounded(rows * sizeof(int));
+        + 2 * Arena.Rounded((long)rows * SamplingOptions.MaxLogProbs * sizeof(int)) + 6 * Arena.Rounded(rows * sizeof(int));
 
-    private void Describe(ReadOnlySpan<PlanRow> rows)
+    /// <summary>Whether the choice of a token depends on which tokens stand before it, besides through the logits.</summary>
+    public static bool DependsOnTokens(SamplingOptions options) =>
+        options.RepetitionPenalty != 1 || options.PresencePenalty != 0 || options.FrequencyPenalty != 0;
+
+    /// <summary>How the token at a position of a sequence is drawn.</summary>
+    public static SamplingRow RowOf(Sequence sequence, int position)
+    {
+        SamplingOptions options = sequence.Request.Sampling;
+        return new SamplingRow(sequence.Seed, position, options.Temperature, options.TopK, options.TopP, options.MinP);
+    }
+
+    /// <summary>Forgets the last step.</summary>
+    public void Clear()
     {
         _rows.Clear();
         _adjustments.Clear();
         _logProbRows.Clear();
-        foreach (ref readonly PlanRow row in rows)
-        {
-            if (!row.Samples) continue;
-            Sequence sequence = row.Sequence;
-            SamplingOptions options = sequence.Request.Sampling;
-            if (options.LogProbs is not null) _logProbRows.Add(_rows.Count);
-            AddAdjustments(_rows.Count, sequence, options);
-            _rows.Add(new SamplingRow(sequence.Seed, sequence.Length, options.Temperature, options.TopK, options.TopP, options.MinP));
-        }
+        _logProbIndices.Clear();
+        _mostLogProbs = 0;
     }
 
-    private void AddAdjustments(int row, Sequence sequence, SamplingOptions options)
+    /// <summary>Adds the next row of the logits: those behind the tokens of a sequence and perhaps drafted ones.</summary>
+    /// <param name="sequence">Whose.</param>
+    /// <param name="depth">Drafted tokens behind the sequence's own.</param>
+    /// <param name="drafted">These tokens; empty where they are not known and <see cref="DependsOnTokens"/> does not hold.</param>
+    public void Add(Sequence sequence, int depth, ReadOnlySpan<int> drafted)
+    {
+        SamplingOptions options = sequence.Request.Sampling;
+        AddAdjustments(sequence, depth, drafted, options);
+        bool reports = findsLogProbs && options.LogProbs is not null;
+        _logProbIndices.Add(reports ? _logProbRows.Count : -1);
+        if (reports)
+        {
+            _logProbRows.Add(_rows.Count);
+            _mostLogProbs = Math.Max(_mostLogProbs, options.LogProbs!.Value);
+        }
+        SamplingRow row = RowOf(sequence, sequence.Length + depth);
+        _rows.Add(drawsApart ? row with { Seed = DraftSeed.Of(row.Seed) } : row);
+    }
+
+    /// <summary>The token of every row, on the device; valid until the arena is reset. Changes the logits.</summary>
+    public DeviceSpan<int> Choose(in DeviceMatrix logits, Arena arena, DeviceSpan<int> drafted = default, DeviceMatrix draftLogits = default)
+    {
+        if (logits.Rows == 0) return default;
+        DeviceSpan<int> chosen = arena.Span<int>(logits.Rows);
+        Choose(logits, chosen, arena, drafted, draftLogits);
+        return chosen;
+    }
+
+    /// <summary>
+    /// Puts the token of every row into <paramref name="chosen"/>, or as many of the best ones of each as there is room for. Changes the logits; there is at
+    /// least one row.
+    /// </summary>
+    /// <param name="logits">What to choose from.</param>
+    /// <param name="chosen">The tokens.</param>
+    /// <param name="arena">For small arrays.</param>
+    /// <param name="drafted">Where drafts are judged by rejection sampling: the token drafted behind each row, or -1.</param>
+    /// <param name="draftLogits">What these were drawn from; empty when they were certain.</param>
+    public void Choose(in DeviceMatrix logits, DeviceSpan<int> chosen, Arena arena, DeviceSpan<int> drafted = default, DeviceMatrix draftLogits = default)
+    {
+        Operators operators = logits.Device!.Operators;
+        DeviceMatrix unchanged = KeepForLogProbs(operators, logits, arena);
+        Adjust(operators, logits, arena);
+        DeviceSpan<SamplingRow> rows = arena.Upload<SamplingRow>(CollectionsMarshal.AsSpan(_rows));
+        if (!drafted.IsEmpty) operators.RejectDrafts(logits, draftLogits, rows, drafted, chosen);
+        else if (chosen.Length == logits.Rows) operators.Sample(logits, rows, chosen);
+        else operators.SampleTop(logits, rows, chosen);
+        FindLogProbs(operators, unchanged, chosen, arena);
+    }
+
+    /// <summary>Brings the log-probabilities to the host; before the first <see cref="LogProbsOf"/> of a step.</summary>
+    public void FetchLogProbs()
+    {
+        if (_logProbRows.Count > 0) _logProbs = (_chosenLogProbs.ToArray(), _topTokens.ToArray(), _topLogProbs.ToArray());
+    }
+
+    /// <summary>What a row's request wants to know of the token that was chosen there; null for nothing.</summary>
+    public TokenLogProbs? LogProbsOf(int row, int token, SamplingOptions options)
+    {
+        int index = _logProbIndices[row];
+        if (index < 0) return null;
+
+        int count = _topTokens.Length / _logProbRows.Count, start = index * count;
+        var top = new TokenLogProb[Math.Min(options.LogProbs!.Value, count)];
+        for (int k = 0; k < top.Length; k++) top[k] = new TokenLogProb(_logProbs.TopTokens[start + k], _logProbs.Top[start + k]);
+        return new TokenLogProbs(new TokenLogProb(token, _logProbs.Chosen[index]), top);
+    }
+
+    private void AddAdjustments(Sequence sequence, int depth, ReadOnlySpan<int> drafted, SamplingOptions options)
     {
         _changes.Clear();
         if (options.RepetitionPenalty != 1)
+        {
             foreach (int token in sequence.Tokens) Change(token).Divisor = options.RepetitionPenalty;
+            foreach (int token in drafted) Change(token).Divisor = options.RepetitionPenalty;
+        }
         if (options.PresencePenalty != 0 || options.FrequencyPenalty != 0)
+        {
             foreach (int token in sequence.OutputTokens) Change(token).Count++;
+            foreach (int token in drafted) Change(token).Count++;
+        }
         foreach ((int token, float bias) in options.LogitBias) Change(token).Bias += bias;
-        if (sequence.OutputLength < options.MinTokens)
+        if (sequence.OutputLength + depth < options.MinTokens)
         {
             if (!options.IgnoreEndToken)
                 foreach (int token in config.EndTokenIds) Change(token).Bias = float.NegativeInfinity;
@@ -73,7 +141,7 @@ internal sealed class TokenSampler(ModelConfig config)
         foreach ((int token, TokenChange change) in _changes)
         {
             float penalty = change.Count == 0 ? 0 : options.PresencePenalty + options.FrequencyPenalty * change.Count;
-            _adjustments.Add(new LogitAdjustment(row, token, change.Divisor == 0 ? 1 : change.Divisor, change.Bias - penalty));
+            _adjustments.Add(new LogitAdjustment(_rows.Count, token, change.Divisor == 0 ? 1 : change.Divisor, change.Bias - penalty));
         }
     }
 
@@ -96,49 +164,19 @@ internal sealed class TokenSampler(ModelConfig config)
     {
         if (_logProbRows.Count == 0) return default;
         DeviceMatrix copy = arena.Matrix(DType.F32, _logProbRows.Count, logits.Columns);
-        operators.Embed(Upload(arena, _logProbRows), logits, copy);
+        operators.Embed(arena.Upload<int>(CollectionsMarshal.AsSpan(_logProbRows)), logits, copy);
         return copy;
     }
 
-    private (float[] Chosen, int[] TopTokens, float[] Top, int Count) LogProbs(
-        ReadOnlySpan<PlanRow> rows, Operators operators, in DeviceMatrix logits, Arena arena)
+    private void FindLogProbs(Operators operators, in DeviceMatrix logits, DeviceSpan<int> chosen, Arena arena)
     {
-        if (logits.IsEmpty) return default;
-        int top = 0;
-        foreach (ref readonly PlanRow row in rows) top = Math.Max(top, row.Samples ? row.Sequence.Request.Sampling.LogProbs ?? 0 : 0);
-        top = Math.Min(top, logits.Columns);
-
-        List<int> tokens = [.. _logProbRows.Select(row => _tokens[row])];
-        DeviceSpan<float> chosen = arena.Span<float>(logits.Rows), topLogProbs = arena.Span<float>(logits.Rows * top);
-        DeviceSpan<int> topTokens = arena.Span<int>(logits.Rows * top);
-        operators.LogProbs(logits, Upload(arena, tokens), chosen, topTokens, topLogProbs);
-        return (chosen.ToArray(), topTokens.ToArray(), topLogProbs.ToArray(), top);
-    }
-
-    private void Report(ReadOnlySpan<PlanRow> rows, (float[] Chosen, int[] TopTokens, float[] Top, int Count) logProbs, StepResult result)
-    {
-        int sampling = 0, reported = 0;
-        for (int i = 0; i < rows.Length; i++)
-        {
-            if (!rows[i].Samples) continue;
-            int token = _tokens[sampling++];
-            TokenLogProbs? entry = null;
-            if (rows[i].Sequence.Request.Sampling.LogProbs is { } wanted)
-            {
-                int start = reported * logProbs.Count;
-                var top = new TokenLogProb[Math.Min(wanted, logProbs.Count)];
-                for (int k = 0; k < top.Length; k++) top[k] = new TokenLogProb(logProbs.TopTokens[start + k], logProbs.Top[start + k]);
-                entry = new TokenLogProbs(new TokenLogProb(token, logProbs.Chosen[reported++]), top);
-            }
-            result.Add(i, token, entry);
-        }
-    }
-
-    private static DeviceSpan<T> Upload<T>(Arena arena, List<T> values) where T : unmanaged
-    {
-        DeviceSpan<T> span = arena.Span<T>(values.Count);
-        span.CopyFrom(CollectionsMarshal.AsSpan(values));
-        return span;
+        if (logits.IsEmpty) return;
+        int top = Math.Min(_mostLogProbs, logits.Columns);
+        DeviceSpan<int> tokens = arena.Span<int>(logits.Rows);
+        operators.Gather(chosen, arena.Upload<int>(CollectionsMarshal.AsSpan(_logProbRows)), tokens);
+        (_chosenLogProbs, _topLogProbs) = (arena.Span<float>(logits.Rows), arena.Span<float>(logits.Rows * top));
+        _topTokens = arena.Span<int>(logits.Rows * top);
+        operators.LogProbs(logits, tokens, _chosenLogProbs, _topTokens, _topLogProbs);
     }
 
     private struct TokenChange

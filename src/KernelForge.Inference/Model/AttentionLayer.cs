@@ -39,6 +39,7 @@ internal sealed class AttentionLayer
         operators.Rope(scratch.Keys, batch.Positions, angles);
 
         operators.AppendKv(scratch.Keys, scratch.Values, batch.Slots, cache);
+        if (!batch.Copies.IsEmpty) operators.Realign(new ReadOnlySpan<KvLayer>(in cache), batch.Copies, batch.CopyGroups);
         operators.Attention(scratch.Queries, cache, batch.Attention, 1 / MathF.Sqrt(_config.HeadDim), scratch.Attended);
         observer?.Observe(LinearInput.AttentionOutput, scratch.Attended);
         _output.Apply(operators, scratch.Attended, scratch.Residual, scratch.Residual);

@@ -92,29 +92,51 @@ public sealed class Transformer : IDisposable
     /// </summary>
     internal DeviceMatrix Forward(in StepBatch batch, KvCache cache, Arena arena)
     {
-        Operators operators = Device.Operators;
-        DeviceMatrix angles = _angles.AsMatrix(MaxContext, Config.HeadDim);
+        LayerScratch scratch = Begin(batch, arena);
+        Apply(batch, cache, scratch, 0.._layers.Length);
+        return Logits(batch.LogitTokens, scratch.Residual, arena);
+    }
+
+    /// <summary>What goes into the first layer, as the residual stream of the result.</summary>
+    internal LayerScratch Begin(in StepBatch batch, Arena arena)
+    {
         LayerScratch scratch = LayerScratch.Take(arena, Config, ComputeType, batch.TokenIds.Length);
-        operators.Embed(batch.TokenIds, _embedding, scratch.Residual);
-        for (int i = 0; i < _layers.Length; i++) _layers[i].Apply(operators, batch, cache.Layer(i), angles, scratch);
-        return Logits(operators, batch, arena, scratch.Residual);
+        Device.Operators.Embed(batch.TokenIds, _embedding, scratch.Residual);
+        return scratch;
+    }
+
+    /// <summary>Takes the residual stream through some layers, storing keys and values.</summary>
+    internal void Apply(in StepBatch batch, KvCache cache, in LayerScratch scratch, Range layers)
+    {
+        DeviceMatrix angles = _angles.AsMatrix(MaxContext, Config.HeadDim);
+        for (int i = layers.Start.Value; i < layers.End.Value; i++) _layers[i].Apply(Device.Operators, batch, cache.Layer(i), angles, scratch);
+    }
+
+    /// <summary>The residual stream of some tokens, in memory for their number.</summary>
+    internal LayerScratch Keep(DeviceSpan<int> tokens, in LayerScratch scratch, Arena arena)
+    {
+        LayerScratch kept = LayerScratch.Take(arena, Config, ComputeType, tokens.Length);
+        Device.Operators.Embed(tokens, scratch.Residual, kept.Residual);
+        return kept;
+    }
+
+    /// <summary>The logits (F32) of some tokens of a residual stream, behind the last layer or, as a prediction, an earlier one.</summary>
+    internal DeviceMatrix Logits(DeviceSpan<int> tokens, in DeviceMatrix residual, Arena arena)
+    {
+        DeviceMatrix hidden = arena.Matrix(ComputeType, tokens.Length, Config.HiddenSize);
+        DeviceMatrix logits = arena.Matrix(DType.F32, tokens.Length, Config.VocabularySize);
+        Device.Operators.Embed(tokens, residual, hidden);
+        Device.Operators.RmsNorm(hidden, _finalNorm, Config.RmsNormEpsilon, hidden);
+        _head.Apply(Device.Operators, hidden, logits);
+        return logits;
     }
 
     /// <summary>Bytes of an arena in which <see cref="Forward"/> can run that many tokens and logit rows, sampling included.</summary>
-    internal static long ArenaBytes(ModelConfig config, DType computeType, int tokens, int logitRows)
-    {
-        long logits = (long)logitRows * config.VocabularySize * sizeof(float), hidden = (long)logitRows * config.HiddenSize * computeType.Size();
-        return LayerScratch.Bytes(config, computeType, tokens) + 2 * Arena.Rounded(logits) + Arena.Rounded(hidden);
-    }
+    internal static long ArenaBytes(ModelConfig config, DType computeType, int tokens, int logitRows) =>
+        LayerScratch.Bytes(config, computeType, tokens) + LogitBytes(config, computeType, logitRows)
+        + Arena.Rounded((long)logitRows * config.VocabularySize * sizeof(float));
 
-    private DeviceMatrix Logits(Operators operators, in StepBatch batch, Arena arena, in DeviceMatrix residual)
-    {
-        int rows = batch.LogitTokens.Length;
-        DeviceMatrix hidden = arena.Matrix(ComputeType, rows, Config.HiddenSize);
-        DeviceMatrix logits = arena.Matrix(DType.F32, rows, Config.VocabularySize);
-        operators.Embed(batch.LogitTokens, residual, hidden);
-        operators.RmsNorm(hidden, _finalNorm, Config.RmsNormEpsilon, hidden);
-        _head.Apply(operators, hidden, logits);
-        return logits;
-    }
+    /// <summary>Bytes of an arena that <see cref="Logits"/> takes.</summary>
+    internal static long LogitBytes(ModelConfig config, DType computeType, int rows) =>
+        Arena.Rounded((long)rows * config.VocabularySize * sizeof(float)) + Arena.Rounded((long)rows * config.HiddenSize * computeType.Size());
 }

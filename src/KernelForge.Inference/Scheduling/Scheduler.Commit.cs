@@ -14,13 +14,14 @@ public sealed partial class Scheduler
     {
         RequireMatch(plan, result);
         _gains.Clear();
+        _stepsSinceDraft++;
         bool anyFinished = false;
         for (int i = 0; i < plan.Rows.Length; i++)
         {
             PlanRow row = plan.Rows[i];
             if (row.Sequence.Status != SequenceStatus.Running) continue;
 
-            CommitRow(row, result.Tokens(i), result.LogProbs(i));
+            CommitRow(row, result.Tokens(i), result.LogProbs(i), result.DraftLength(i));
             anyFinished |= row.Sequence.Status == SequenceStatus.Finished;
         }
 
@@ -29,7 +30,7 @@ public sealed partial class Scheduler
         return CollectionsMarshal.AsSpan(_gains);
     }
 
-    private void CommitRow(in PlanRow row, ReadOnlySpan<int> tokens, ReadOnlySpan<TokenLogProbs?> logProbs)
+    private void CommitRow(in PlanRow row, ReadOnlySpan<int> tokens, ReadOnlySpan<TokenLogProbs?> logProbs, int draftLength)
     {
         Sequence sequence = row.Sequence;
         int computed = row.Start + row.Length, before = sequence.OutputLength;
@@ -42,6 +43,7 @@ public sealed partial class Scheduler
         sequence.ComputedLength = gained > 0 ? sequence.Length - 1 : computed; // the last gained token has no KV yet
         sequence.PeakComputedLength = Math.Max(sequence.PeakComputedLength, sequence.ComputedLength);
         _kv.Publish(sequence);
+        if (row.Samples) BookDraft(row, draftLength, tokens.Length - 1, ended: reason is not null);
         if (reason is { } why) End(sequence, why);
         if (gained > 0) _gains.Add(new TokenGain(sequence, before, gained));
         _counters.OutputTokens += gained;

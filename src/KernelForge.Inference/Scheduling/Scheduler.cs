@@ -109,16 +109,14 @@ public sealed partial class Scheduler
 
     private void PlanDecodes()
     {
-        int decodes = SelectDecodes();
-        int drafts = Math.Max(0, _budget - decodes); // what is left when every decode has its one token
-        if (decodes < _running.Count || _counters.Waiting > 0) drafts /= 2; // prompts get the other half
-
+        int drafts = ChooseDraftLengths(SelectDecodes()), next = 0;
         for (int i = 0; i < _running.Count && _budget > 0; i++)
         {
             if (!_chosen[i]) continue;
-            int tokens = PlanDecode(_running[i], 1 + Math.Min(drafts, _options.MaxTokensPerStep - 1));
-            if (tokens == 0) break;
-            drafts -= tokens - 1;
+            int length = Math.Clamp(_draftLengths[next++], 0, Math.Min(drafts, _options.MaxTokensPerStep - 1));
+            int cost = PlanDecode(_running[i], 1 + length, drafts);
+            if (cost == 0) break;
+            drafts -= cost - 1;
         }
     }
 
@@ -148,10 +146,10 @@ public sealed partial class Scheduler
     }
 
     /// <summary>
-    /// Gives the sequence a row of up to so many tokens and returns how many it may gain. Preempts the latest arrivals until there is a
-    /// slot for one; 0 when that was the sequence itself.
+    /// Gives the sequence a row of up to so many tokens and drafted nodes and returns its cost. Preempts the latest arrivals until there is
+    /// a slot for one token; 0 when that was the sequence itself.
     /// </summary>
-    private int PlanDecode(Sequence sequence, int mostTokens)
+    private int PlanDecode(Sequence sequence, int mostTokens, int mostNodes)
     {
         int wanted = Math.Min(mostTokens, sequence.MaxLength - sequence.Length);
         int slots;
@@ -162,8 +160,7 @@ public sealed partial class Scheduler
             if (latest == sequence) return 0;
         }
         int tokens = Math.Min(wanted, slots - sequence.Length + 1);
-        AddRow(sequence, 1, tokens);
-        return tokens;
+        return AddRow(new PlanRow(sequence, sequence.ComputedLength, 1, tokens, Math.Min(_options.DraftNodes * (tokens - 1), mostNodes)));
     }
 
     private void PlanPrefills()
@@ -189,7 +186,7 @@ public sealed partial class Scheduler
         }
 
         length = Math.Min(length, slots - start);
-        if (length > 0) AddRow(sequence, length, start + length == sequence.Length ? 1 : 0);
+        if (length > 0) AddRow(new PlanRow(sequence, start, length, start + length == sequence.Length ? 1 : 0));
     }
 
     private void Admit()
@@ -240,9 +237,11 @@ public sealed partial class Scheduler
         _kv.Attach(sequence);
         sequence.Status = SequenceStatus.Running;
         sequence.Preempted = false;
+        sequence.DraftedLength = sequence.ComputedLength;
         if (!sequence.WasAdmitted)
         {
             sequence.WasAdmitted = true;
+            sequence.StepsSinceDraft = _stepsSinceDraft;
             sequence.CachedLength = sequence.ComputedLength;
             _counters.PromptTokensReused += sequence.CachedLength;
         }
@@ -265,11 +264,11 @@ public sealed partial class Scheduler
         _counters.Preemptions++;
     }
 
-    private void AddRow(Sequence sequence, int length, int maxTokens)
+    private int AddRow(in PlanRow row)
     {
-        var row = new PlanRow(sequence, sequence.ComputedLength, length, maxTokens);
         _plan.Add(row);
         _budget -= row.Cost;
+        return row.Cost;
     }
 
     private int LengthLimitOf(Request request)

@@ -36,6 +36,12 @@ public sealed record SchedulerOptions
     /// <summary>Which of the decoding ones step.</summary>
     public IDecodeSelector Decodes { get; init; } = new AllDecodes();
 
+    /// <summary>How many tokens are drafted for each of them; as many as the runner takes by default.</summary>
+    public IDraftLengthPolicy DraftLengths { get; init; } = new FixedDraftLength(int.MaxValue);
+
+    /// <summary>Nodes of a token tree for each token of its draft length; 1 where drafts are chains.</summary>
+    public int DraftNodes { get; init; } = 1;
+
     internal void Validate()
     {
         Require(BlockCount, nameof(BlockCount));
@@ -43,6 +49,7 @@ public sealed record SchedulerOptions
         Require(TokenBudget, nameof(TokenBudget));
         Require(MaxSequences, nameof(MaxSequences));
         Require(MaxTokensPerStep, nameof(MaxTokensPerStep));
+        Require(DraftNodes, nameof(DraftNodes));
         if (ContextLength < 2) throw new ArgumentException($"SchedulerOptions.ContextLength must be 2 or more, not {ContextLength}.");
     }
 

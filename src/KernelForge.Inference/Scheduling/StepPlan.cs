@@ -10,8 +10,14 @@ namespace KernelForge.Inference;
 /// <param name="Start">Context length: tokens with valid KV before this step.</param>
 /// <param name="Length">Query length, at least 1.</param>
 /// <param name="MaxTokens">Most tokens the row may gain; 0 when tokens of the prompt are left for later steps.</param>
-public readonly record struct PlanRow(Sequence Sequence, int Start, int Length, int MaxTokens)
+/// <param name="DraftTokens">Most tokens that may be drafted for the row: MaxTokens - 1 for chains, more for trees; 0 when the row does not sample.</param>
+public readonly record struct PlanRow(Sequence Sequence, int Start, int Length, int MaxTokens, int DraftTokens)
 {
+    /// <summary>A row whose drafts are a chain.</summary>
+    public PlanRow(Sequence sequence, int start, int length, int maxTokens) : this(sequence, start, length, maxTokens, Math.Max(maxTokens - 1, 0))
+    {
+    }
+
     /// <summary>Whether the row's last position is the sequence's last token, so that the next one is wanted.</summary>
     public bool Samples => MaxTokens > 0;
 
@@ -19,7 +25,7 @@ public readonly record struct PlanRow(Sequence Sequence, int Start, int Length, 
     public ReadOnlySpan<int> Tokens => Sequence.Tokens.Slice(Start, Length);
 
     /// <summary>Query tokens the row may cost, drafts included; the unit of the token budget.</summary>
-    public int Cost => Length + Math.Max(MaxTokens - 1, 0);
+    public int Cost => Length + DraftTokens;
 }
 
 /// <summary>What the scheduler chose to run in one step. Reused: valid until the next plan.</summary>

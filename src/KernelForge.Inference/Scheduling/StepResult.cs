@@ -8,7 +8,7 @@ namespace KernelForge.Inference;
 /// </summary>
 public sealed class StepResult
 {
-    private readonly List<int> _tokens = [], _rowStarts = [];
+    private readonly List<int> _tokens = [], _rowStarts = [], _draftLengths = [];
     private readonly List<TokenLogProbs?> _logProbs = [];
 
     /// <summary>Forgets the last step. Call once before adding.</summary>
@@ -17,6 +17,7 @@ public sealed class StepResult
         _tokens.Clear();
         _rowStarts.Clear();
         _logProbs.Clear();
+        _draftLengths.Clear();
     }
 
     /// <summary>Adds a row's next token. Rows come in the plan's order; rows without tokens may be left out.</summary>
@@ -29,6 +30,16 @@ public sealed class StepResult
         _tokens.Add(tokenId);
         _logProbs.Add(logProbs);
     }
+
+    /// <summary>Says how long a chain was drafted for the row; without a word it is 0.</summary>
+    public void SetDraftLength(int row, int length)
+    {
+        while (_draftLengths.Count <= row) _draftLengths.Add(0);
+        _draftLengths[row] = length;
+    }
+
+    /// <summary>Length of the longest chain that was drafted for the row; its tokens beyond the first are drafts that were accepted.</summary>
+    public int DraftLength(int row) => row < _draftLengths.Count ? _draftLengths[row] : 0;
 
     /// <summary>Tokens the row gained, in order.</summary>
     public ReadOnlySpan<int> Tokens(int row) => CollectionsMarshal.AsSpan(_tokens)[RangeOf(row)];

@@ -77,6 +77,15 @@ public sealed class Sequence
 
     internal bool WasAdmitted { get; set; }
 
+    /// <summary>What became of the tokens drafted for it.</summary>
+    internal AcceptanceEstimate Acceptance { get; set; }
+
+    /// <summary>Steps in which it decoded since a draft was last planned for it.</summary>
+    internal int StepsSinceDraft { get; set; }
+
+    /// <summary>Leading tokens that were shared, or known when a draft was last planned for it: a draft model has computed them.</summary>
+    internal int DraftedLength { get; set; }
+
     /// <summary>Samples of the same request, this one included; null when there is only one.</summary>
     internal Sequence[]? Siblings { get; set; }
 

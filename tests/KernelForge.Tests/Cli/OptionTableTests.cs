@@ -46,6 +46,29 @@ public class OptionTableTests
     [InlineData("--resume needs an output file; standard output cannot be read back.", "--output=-", "--resume")]
     [InlineData("--input and --output are the same file, i.", "--output=./i")]
     [InlineData("--model is missing.", "--model=")]
+    [InlineData("--equal-lengths must be a number of answers, or that and a larger one, such as 8 or 8,24, not '0'.", "--equal-lengths=0")]
+    [InlineData("--equal-lengths must be a number of answers, or that and a larger one, such as 8 or 8,24, not '8,8'.", "--equal-lengths=8,8")]
+    [InlineData("--equal-lengths must be a number of answers, or that and a larger one, such as 8 or 8,24, not '8,24,3'.", "--equal-lengths=8,24,3")]
+    [InlineData("--equal-lengths must be a number of answers, or that and a larger one, such as 8 or 8,24, not '2000000000'.", "--equal-lengths=2000000000")]
+    [InlineData("--draft needs a value: --draft DIR|ngram.", "--draft")]
+    [InlineData("--draft needs the folder of a draft model, or ngram.", "--draft=")]
+    [InlineData("--draft-length must be auto or a whole number from 1 to 16, not '17'.", "--draft=d", "--draft-length=17")]
+    [InlineData("--draft-length must be auto or a whole number from 1 to 16, not 'long'.", "--draft=d", "--draft-length=long")]
+    [InlineData("--draft-length needs --draft DIR or --draft ngram.", "--draft-length=4")]
+    [InlineData("--draft-branches must be a whole number from 1 to 8, not '9'.", "--draft=d", "--draft-branches=9")]
+    [InlineData("--draft-branches needs --draft DIR or --draft ngram.", "--draft-branches=2")]
+    [InlineData("--draft-staged needs a draft model: --draft DIR, not --draft ngram.", "--draft=ngram", "--draft-staged")]
+    [InlineData("--draft-branches needs a draft model: --draft DIR, not --draft ngram.", "--draft=ngram", "--draft-branches=2")]
+    [InlineData("--draft-staged needs drafts without branches: --draft-branches 1, not 2.", "--draft=d", "--draft-branches=2", "--draft-staged")]
+    [InlineData("--draft-staged and --rejection-sampling exclude each other.", "--draft=d", "--draft-staged", "--rejection-sampling")]
+    [InlineData("--draft-staged needs --draft DIR or --draft ngram.", "--draft-staged")]
+    [InlineData("--rejection-sampling needs --draft DIR or --draft ngram.", "--rejection-sampling")]
+    [InlineData("--rejection-sampling needs drafts without branches: --draft-branches 1, not 2.", "--draft=d", "--draft-branches=2", "--rejection-sampling")]
+    [InlineData("--draft-prune needs --draft DIR or --draft ngram.", "--draft-prune=1:4")]
+    [InlineData("--draft-prune needs drafts with branches: --draft-branches 2 or more, not 1.", "--draft=d", "--draft-prune=1:4")]
+    [InlineData("--draft-prune must be a number of layers and one of tokens, as in 1:4, not '1'.", "--draft=d", "--draft-branches=2", "--draft-prune=1")]
+    [InlineData("--draft-prune must be a number of layers and one of tokens, as in 1:4, not '0:4'.", "--draft=d", "--draft-branches=2", "--draft-prune=0:4")]
+    [InlineData("--draft-prune must be a number of layers and one of tokens, as in 1:4, not '1:x'.", "--draft=d", "--draft-branches=2", "--draft-prune=1:x")]
     public void Parse_WrongUse_SaysWhatIsExpected(string expected, params string[] arguments)
     {
         var error = Assert.Throws<CommandException>(() => RunOptions.Parse([.. Files, .. arguments]));
@@ -71,6 +94,50 @@ public class OptionTableTests
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    [Fact]
+    public void Parse_NoDraft_DecodesATokenAStep() => Assert.Null(RunOptions.Parse(Files).Engine.Speculation);
+
+    [Fact]
+    public void Parse_Drafts_SayWhatGuesses()
+    {
+        SpeculationOptions Of(params string[] arguments) => RunOptions.Parse([.. Files, .. arguments]).Engine.Speculation!;
+
+        Assert.Equal(new SpeculationOptions(), Of("--draft", "ngram"));
+        Assert.Equal(new SpeculationOptions { DraftModel = "d" }, Of("--draft", "d", "--draft-length", "auto"));
+        Assert.Equal(new SpeculationOptions { DraftModel = "./ngram", DraftLength = 4, Branches = 3 }, Of("--draft=./ngram", "--draft-length=4", "--draft-branches=3"));
+        Assert.Equal(new SpeculationOptions { DraftModel = "d", Branches = 2, EarlyPruning = new(1, 4) }, Of("--draft=d", "--draft-branches=2", "--draft-prune=1:4"));
+        Assert.Equal(new SpeculationOptions { DraftModel = "d", Staged = true }, Of("--draft=d", "--draft-staged"));
+        Assert.Equal(new SpeculationOptions { DraftLength = 16, RejectionSampling = true }, Of("--draft=ngram", "--draft-length=16", "--rejection-sampling"));
+    }
+
+    [Fact]
+    public void Parse_EqualLengths_ChoosesTheDecodes()
+    {
+        IDecodeSelector Of(params string[] arguments) => RunOptions.Parse([.. Files, .. arguments]).Engine.Decodes;
+
+        Assert.IsType<AllDecodes>(Of());
+        Assert.IsType<EqualLengthDecodes>(Of("--equal-lengths", "8,9"));
+        bool[] chosen = new bool[7];
+        Of("--equal-lengths", "2").Choose([1, 2, 3, 4, 5, 3, 7], chosen);
+        Assert.Equal([false, false, true, false, false, true, false], chosen);
+        Of("--equal-lengths", "2").Choose([1, 2, 3, 4, 5, 6, 3], chosen); // the window is three groups
+        Assert.Equal([true, true, false, false, false, false, false], chosen);
+    }
+
+    // What the command line refuses the engine would refuse too, and the other way round.
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(16, 8)]
+    [InlineData(17, 1)]
+    [InlineData(1, 9)]
+    public void Parse_DraftSizes_HaveTheLimitsOfTheEngine(int length, int branches)
+    {
+        Exception? parsed = Record.Exception(() => RunOptions.Parse([.. Files, "--draft=d", $"--draft-length={length}", $"--draft-branches={branches}"]));
+        Exception? validated = Record.Exception(new SpeculationOptions { DraftModel = "d", DraftLength = length, Branches = branches }.Validate);
+
+        Assert.Equal(validated is null, parsed is null);
     }
 
     [Fact]

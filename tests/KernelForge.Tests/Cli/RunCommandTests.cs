@@ -72,6 +72,13 @@ public class RunCommandTests
     [InlineData("--threads", "2")]
     [InlineData("--no-prefix-cache")]
     [InlineData("--no-prefix-groups")]
+    [InlineData("--equal-lengths", "2,5")]
+    [InlineData("--draft", "ngram")]
+    [InlineData("--draft", "ngram", "--draft-length", "5", "--token-budget", "9")]
+    [InlineData("--draft", "MODEL")]
+    [InlineData("--draft", "MODEL", "--draft-staged")]
+    [InlineData("--draft", "MODEL", "--draft-branches", "2", "--kv-memory", "400k")]
+    [InlineData("--draft", "MODEL", "--draft-length", "3", "--kv-memory", "400k", "--equal-lengths", "3")]
     public void Run_SwitchOfSpeedOrMemory_ChangesNoToken(params string[] options)
     {
         using var session = new KfSession();
@@ -79,7 +86,7 @@ public class RunCommandTests
         session.Run(lines);
         string[] expected = [.. session.Answers.Select(answer => answer["token_ids"]!.ToJsonString())];
 
-        int code = session.Rerun(["--overwrite", .. options]);
+        int code = session.Rerun(["--overwrite", .. options.Select(option => option == "MODEL" ? session.Model : option)]);
 
         Assert.Equal(0, code);
         Assert.Equal(expected, session.Answers.Select(answer => answer["token_ids"]!.ToJsonString()));
@@ -280,6 +287,21 @@ public class RunCommandTests
     }
 
     [Fact]
+    public void Run_DraftsOfTheModelItself_AreAllAccepted()
+    {
+        using var session = new KfSession();
+        string summary = session.PathOf("summary.json");
+
+        Assert.Equal(0, session.Run(Prompts(6), "--summary", summary, "--draft", session.Model, "--draft-length", "2"));
+
+        JsonNode drafts = JsonNode.Parse(File.ReadAllText(summary))!["speculation"]!;
+        Assert.InRange((int)drafts["drafted_tokens"]!, 5, int.MaxValue);
+        Assert.Equal((int)drafts["drafted_tokens"]!, (int)drafts["accepted_tokens"]!);
+        Assert.Equal(0, (int)drafts["kv_bytes_moved"]!);
+        Assert.Contains("accepted, 0 B of keys and values moved", session.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Run_Quiet_SaysNothing()
     {
         using var session = new KfSession();
@@ -365,6 +387,7 @@ public class RunCommandTests
         { "block-size", "too large" },
         { "threads", "--threads must be a whole number from 1 to" },
         { "summary", "cannot be written" },
+        { "draft", "--draft must be ngram or a model folder that exists, not 'n-gram'; the nearest one is ngram" },
         { "summary-empty", "--summary" },
         { "summary-input", "--summary and --input are the same file" },
         { "summary-output", "--summary and --output are the same file" },
@@ -395,6 +418,7 @@ public class RunCommandTests
             case "block-size": options = ["--block-size", "2000000000"]; break;
             case "threads": options = ["--threads", "100000"]; break;
             case "summary": options = ["--summary", session.PathOf(new string('s', 300))]; break; // longer than a file name may be
+            case "draft": options = ["--draft", "n-gram"]; break;
             case "summary-empty": options = ["--summary", ""]; break;
             case "summary-input": options = ["--summary", session.Input]; break;
             case "summary-output": options = ["--summary", session.Output]; break;

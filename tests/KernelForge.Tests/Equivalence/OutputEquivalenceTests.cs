@@ -8,18 +8,20 @@ public class OutputEquivalenceTests
     private static readonly int[] Budgets = [1, 7, 4096]; // one token a step, chunks that end inside blocks, everything at once
     private static readonly int[] BlockSizes = [4, 16];
     private static readonly int[] MaxSequences = [1, 3, 64];
-    private static readonly (int Tokens, DraftOutcome Drafts)[] Gains =
-        [(1, DraftOutcome.AllRight), (2, DraftOutcome.AllRight), (4, DraftOutcome.AllRight), (4, DraftOutcome.RightForTwo), (4, DraftOutcome.AllWrong)];
+    private static readonly StepCost Cost = new(Step: 10e-3, Token: 1e-3, DraftPass: 1e-3, DraftToken: 0.1e-3);
+    private static readonly (DraftOutcome Drafts, int Branches)[] Drafters =
+    [
+        (DraftOutcome.AllRight, 1), (DraftOutcome.AllWrong, 1), ((DraftOutcome)1, 1), (DraftOutcome.RightForTwo, 1), ((DraftOutcome)5, 1),
+        (DraftOutcome.Random, 1), (DraftOutcome.AllRight, 2), (DraftOutcome.Random, 3),
+    ];
 
     public static TheoryData<string> Cases
     {
         get
         {
-            // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, gain
+            // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, drafter, draft length (9: adapts), decodes
             var data = new TheoryData<string>();
-            int[] levels = [3, 2, 2, 2, 3, 3, 2, 2, 2, 5];
-            string[] rows = [.. Pairwise.Cover(levels, seed: 5).Concat(Pairwise.Cover(levels, seed: 6)).Select(row => string.Concat(row)).Distinct()];
-            foreach (string row in rows) data.Add(row);
+            foreach (int[] row in Pairwise.Cover([3, 2, 2, 2, 3, 3, 2, 2, 2, Drafters.Length, 10, 3], seed: 5)) data.Add(string.Concat(row));
             return data;
         }
     }
@@ -29,7 +31,8 @@ public class OutputEquivalenceTests
     {
         int[] f = factors.Select(digit => digit - '0').ToArray();
         List<Request> requests = Workload.Requests(samples: f[7] == 0 ? 1 : 3, temperature: f[8]);
-        int blockSize = BlockSizes[f[1]], largest = (Workload.ContextLength + blockSize - 1) / blockSize;
+        int blockSize = BlockSizes[f[1]], largest = (Workload.ContextLength + blockSize - 1) / blockSize, draftLength = f[10];
+        (DraftOutcome drafts, int branches) = Drafters[f[9]];
         var run = new SchedulerRun(
             new SchedulerOptions
             {
@@ -39,11 +42,13 @@ public class OutputEquivalenceTests
                 TokenBudget = Budgets[f[0]],
                 MaxSequences = MaxSequences[f[5]],
                 PrefixCache = f[2] == 0,
-                MaxTokensPerStep = Gains[f[9]].Tokens,
+                MaxTokensPerStep = 1 + Math.Min(draftLength, 8),
                 EndTokenIds = [HashRunner.EndToken],
                 Admission = f[3] == 0 ? new ReserveAllAdmission() : new AggressiveAdmission(),
+                Decodes = f[11] switch { 0 => new AllDecodes(), 1 => new EqualLengthDecodes(2, 5), _ => new EqualLengthDecodes(4, 48) },
+                DraftLengths = draftLength < 9 ? new FixedDraftLength(draftLength) : new AdaptiveDraftLength(8),
             },
-            Gains[f[9]].Drafts);
+            drafts, branches, cost: Cost);
 
         AddAndRun(run, requests, arrival: f[4]);
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using CommunityToolkit.HighPerformance;
 using KernelForge.Cpu;
 using KernelForge.Tests.Reference;
@@ -187,44 +186,6 @@ public class ModelRunnerTests(OpenDevices devices) : IClassFixture<OpenDevices>
         TinyModel.WriteSafetensors(Path.Combine(tiny.Folder, "model.safetensors"), names.Take(1).Select(n => (n, (int[])[97, 64], new float[97 * 64])), DType.F32);
 
         Assert.Contains("is missing from the weights", Assert.Throws<ModelFormatException>(() => Transformer.Load(Device.Cpu, tiny.Folder)).Message, StringComparison.Ordinal);
-    }
-
-    /// <summary>A CPU that counts what goes to it and comes back.</summary>
-    private sealed class CountingDevice : Device
-    {
-        private readonly CpuThreads _threads = new(1);
-
-        public CountingDevice() => Operators = new CpuOperators(this, _threads, CpuInstructionSets.Best);
-
-        public int Uploads { get; set; }
-
-        public int Downloads { get; set; }
-
-        public override string Name => "counting CPU";
-
-        public override bool IsCpu => true;
-
-        public override Operators Operators { get; }
-
-        public override void Synchronize() => throw new InvalidOperationException("a step does not wait but for its tokens");
-
-        protected override void Dispose(bool disposing) => _threads.Dispose();
-
-        protected override nint AllocateCore(long bytes) => Marshal.AllocHGlobal((nint)bytes);
-
-        protected override void FreeCore(nint address) => Marshal.FreeHGlobal(address);
-
-        protected internal override unsafe void CopyToDevice(ReadOnlySpan<byte> source, nint destination)
-        {
-            Uploads++;
-            source.CopyTo(new Span<byte>((void*)destination, source.Length));
-        }
-
-        protected internal override unsafe void CopyToHost(nint source, Span<byte> destination)
-        {
-            Downloads++;
-            new ReadOnlySpan<byte>((void*)source, destination.Length).CopyTo(destination);
-        }
     }
 
     /// <summary>A model runner without a scheduler: sequences get scattered blocks, steps are written by hand.</summary>

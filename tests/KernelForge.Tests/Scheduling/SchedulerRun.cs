@@ -7,10 +7,14 @@ internal sealed class SchedulerRun
 {
     private readonly List<Sequence> _all = [], _live = [];
 
-    public SchedulerRun(SchedulerOptions options, DraftOutcome drafts = DraftOutcome.AllRight)
+    public SchedulerRun(
+        SchedulerOptions options, DraftOutcome drafts = DraftOutcome.AllRight, int branches = 1, DraftFlaw flaw = DraftFlaw.None, StepCost cost = default)
     {
-        Scheduler = new Scheduler(options);
-        Runner = new HashRunner(options.BlockCount, options.BlockSize, options.MaxTokensPerStep, drafts) { Pool = Scheduler.Kv.Pool };
+        Scheduler = new Scheduler(options) { StepCost = cost };
+        Runner = new HashRunner(options.BlockCount, options.BlockSize, options.MaxTokensPerStep, drafts)
+        {
+            Pool = Scheduler.Kv.Pool, Branches = branches, Flaw = flaw,
+        };
     }
 
     public Scheduler Scheduler { get; }

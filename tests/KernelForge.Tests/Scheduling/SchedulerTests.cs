@@ -354,17 +354,20 @@ public class SchedulerTests
         Assert.Equal([(0, 3, 1, true), (1, 9, 1, true)], Rows(run.Step()));
     }
 
-    [Theory, InlineData(1), InlineData(2), InlineData(3)]
+    [Theory, InlineData(1), InlineData(2), InlineData(3), InlineData(4), InlineData(5), InlineData(6)]
     public void Operations_Random_KeepEveryInvariantAndFreeAllBlocks(int seed)
     {
         var random = new Random(seed);
         var run = new SchedulerRun(
             Ample with
             {
-                BlockCount = 30, TokenBudget = 9, MaxSequences = 6, MaxTokensPerStep = seed, PrefixCache = seed != 3,
+                BlockCount = 30, TokenBudget = seed < 4 ? 9 : 30, MaxSequences = 6, MaxTokensPerStep = seed < 4 ? seed : 9, PrefixCache = seed != 3,
                 Admission = new AggressiveAdmission(), EndTokenIds = [HashRunner.EndToken],
+                DraftLengths = seed switch { < 4 => Ample.DraftLengths, 4 => new AdaptiveDraftLength(8), _ => new RandomLengths(seed) },
+                Decodes = seed == 6 ? new EqualLengthDecodes(2, 4) : new AllDecodes(),
             },
-            DraftOutcome.RightForTwo);
+            seed < 4 ? DraftOutcome.RightForTwo : DraftOutcome.Random,
+            cost: new StepCost(Step: 10e-3, Token: 1e-3, DraftPass: 1e-3, DraftToken: 0.1e-3));
         var cancelled = new HashSet<Sequence>();
         for (int step = 0; step < 1000; step++)
         {
@@ -429,6 +432,16 @@ public class SchedulerTests
     private sealed class ShortestFirst : IQueueOrder
     {
         public long KeyOf(in QueueEntry entry) => entry.PromptLength;
+    }
+
+    private sealed class RandomLengths(int seed) : IDraftLengthPolicy
+    {
+        private readonly Random _random = new(seed);
+
+        public void Choose(ReadOnlySpan<DraftCandidate> sequences, int otherTokens, int budget, in StepCost cost, Span<int> lengths)
+        {
+            foreach (ref int length in lengths) length = _random.Next(-1, 10);
+        }
     }
 
     private sealed class NoDecodes : IDecodeSelector
