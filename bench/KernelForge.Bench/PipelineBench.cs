@@ -1,4 +1,3 @@
-using System.Text.Json;
 using BenchmarkDotNet.Attributes;
 using KernelForge.Inference;
 
@@ -15,8 +14,6 @@ public sealed record PipelineLoad(int Prompts, int Running, bool PrefixCache)
 [InvocationCount(1), WarmupCount(1), IterationCount(5)]
 public class PipelineBench
 {
-    private static readonly string Folder = Path.Combine(Repository(), "samples", "tickets");
-
     private Device _device = null!;
     private Engine _engine = null!;
 
@@ -43,7 +40,7 @@ public class PipelineBench
     {
         _device = On == "cpu" ? Device.OpenCpu() : Device.OpenCuda();
         var options = new EngineOptions { MaxSequences = Load.Running, PrefixCache = Load.PrefixCache, KvMemoryBytes = 1L << 30 };
-        _engine = Engine.Load(Path.Combine(Folder, "model"), options, _device);
+        _engine = Engine.Load(TicketsDemo.Model, options, _device);
     }
 
     [GlobalCleanup]
@@ -59,21 +56,8 @@ public class PipelineBench
     [Benchmark]
     public void Answer()
     {
-        List<Request> requests = [];
-        foreach (string line in File.ReadLines(Path.Combine(Folder, "prompts.jsonl")).Take(Load.Prompts))
-        {
-            JsonElement prompt = JsonElement.Parse(line);
-            var sampling = new SamplingOptions { MaxTokens = prompt.GetProperty("max_tokens").GetInt32() };
-            requests.Add(_engine.CreateRequest(prompt.GetProperty("prompt").GetString()!, sampling));
-        }
+        List<Request> requests = [.. TicketsDemo.Requests(_engine).Take(Load.Prompts)];
         long outputs = _engine.Generate(requests).Sum(completion => completion.TokenIds.Count);
         Tokens[Load] = (requests.Sum(request => (long)request.PromptTokenIds.Length), outputs);
-    }
-
-    private static string Repository()
-    {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-            if (File.Exists(Path.Combine(folder.FullName, "KernelForge.sln"))) return folder.FullName;
-        throw new InvalidOperationException($"{AppContext.BaseDirectory} is in no checkout of the repository");
     }
 }

@@ -39,6 +39,47 @@ public class DecodeStepBench
     }
 }
 
+/// <summary>The same with draft lengths that adapt: what choosing them, reserving for them and learning from them costs on top.</summary>
+[MemoryDiagnoser(displayGenColumns: false)]
+[InvocationCount(1), WarmupCount(20)]
+public class DraftStepBench
+{
+    private const int Steps = 1000;
+
+    private Scheduler _scheduler = null!;
+
+    [Params(1000)]
+    public int Sequences { get; set; }
+
+    /// <summary>All sequences past their prompts; drafts pay for those whose tokens are accepted most often.</summary>
+    [IterationSetup]
+    public void Start()
+    {
+        const int ContextLength = 4096;
+        _scheduler = new Scheduler(new SchedulerOptions
+        {
+            BlockCount = Sequences * ContextLength / 16,
+            ContextLength = ContextLength,
+            TokenBudget = 8192,
+            MaxSequences = Sequences,
+            MaxTokensPerStep = 9,
+            DraftLengths = new AdaptiveDraftLength(8),
+        })
+        {
+            StepCost = new StepCost(Step: 20e-3, Token: 10e-6, DraftPass: 1e-3, DraftToken: 1e-6),
+        };
+        var sampling = new SamplingOptions { MaxTokens = ContextLength };
+        for (int i = 0; i < Sequences; i++) _scheduler.Add(new Request([i, 1, 2, 3], sampling));
+        for (int i = 0; i < 50; i++) ConstantRunner.Step(_scheduler, mostAccepted: 3);
+    }
+
+    [Benchmark(OperationsPerInvoke = Steps)]
+    public void PlanAndCommit()
+    {
+        for (int i = 0; i < Steps; i++) ConstantRunner.Step(_scheduler, mostAccepted: 3);
+    }
+}
+
 /// <summary>Scheduling of 10,000 requests that share their first 4,096 tokens, from the queue to the end; a time is that of one request.</summary>
 [MemoryDiagnoser(displayGenColumns: false)]
 [InvocationCount(1), WarmupCount(1), IterationCount(5)]
@@ -74,19 +115,25 @@ public class SharedPrefixBench
     }
 }
 
-/// <summary>Gives every row that samples the same token, so that only scheduling is left.</summary>
+/// <summary>Gives every row that samples the same token, and of its drafts up to so many, so that only scheduling is left.</summary>
 internal static class ConstantRunner
 {
     [ThreadStatic]
     private static StepResult? _result;
 
-    public static void Step(Scheduler scheduler)
+    public static void Step(Scheduler scheduler, int mostAccepted = 0)
     {
         StepPlan plan = scheduler.Plan();
         StepResult result = _result ??= new StepResult();
         result.Clear();
         for (int row = 0; row < plan.Rows.Length; row++)
-            if (plan.Rows[row].Samples) result.Add(row, tokenId: 7);
+        {
+            PlanRow planned = plan.Rows[row];
+            if (!planned.Samples) continue;
+            result.SetDraftLength(row, planned.MaxTokens - 1);
+            int tokens = Math.Min(planned.MaxTokens, 1 + row % (mostAccepted + 1));
+            for (int i = 0; i < tokens; i++) result.Add(row, tokenId: 7);
+        }
         scheduler.Commit(plan, result);
     }
 }

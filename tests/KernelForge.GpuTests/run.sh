@@ -13,7 +13,7 @@ prompts=samples/tickets/prompts.jsonl
 benchmarks=('*.Cuda*' '*.PipelineBench*')
 options=()
 if [ "${1:-}" = --quick ]; then
-  prompts=quick.jsonl benchmarks=('*.CudaRowOperatorsBench*Rows: 64*SiluMul*' '*.CudaMatMulPackedBench.Packed*512x256*') options=(--kv-memory 64M)
+  prompts=quick.jsonl benchmarks=('*.CudaRowOperatorsBench*Rows: 64*SiluMul*' '*.CudaMatMulPackedBench.Packed*512x256*' '*.CudaRealignBench.Realign*2x64*' '*.CudaVerifyDraftsBench*Rows: 32*') options=(--kv-memory 64M)
   head -n 4 samples/tickets/prompts.jsonl > $prompts
 fi
 

@@ -71,6 +71,25 @@ public partial class ReadmeTests
     }
 
     [Fact]
+    public void RaggedRound()
+    {
+        Device device = Device.Cpu;
+        using var memory = new PaddedMemory(device, new PaddedShape(2, 1, 8, 1, 6, DType.F16, PaddingSide.Left));
+        memory.SetTokens([[7, 8, 9], [5]], length: 3);
+        memory.Caches = [.. memory.Caches.Select(cache => new float[cache.Length])];
+        (PaddedBatch batch, PaddedLayer[] layers) = (memory.Batch, memory.Layers);
+
+        // README begin
+        // tokens { { 7, 8, 9, ... }, { -, -, 5, ... } }: the target accepted two drafts for row 0, none for row 1, and said a token itself for each
+        using DeviceBuffer gained = device.Upload<int>([1, 2, 3, 4, 0, 0]), counts = device.Upload<int>([3, 1]);
+        device.Operators.RealignPadded(batch, layers, gained.AsSpan<int>(), counts.AsSpan<int>()); // tokens, positions, mask, keys and values
+        int[] tokens = batch.Tokens.ToArray();                   // { { 7, 8, 9, 1, 2, 3 }, { -, -, -, -, 5, 4 } }
+        // README end
+
+        Assert.Equal([7, 8, 9, 1, 2, 3, .. Enumerable.Repeat(PaddedMemory.PadToken, 4), 5, 4], tokens);
+    }
+
+    [Fact]
     public async Task Pipeline()
     {
         (string prompt, string expected) = DemoModelTests.Samples()[0];
@@ -103,12 +122,32 @@ public partial class ReadmeTests
         Assert.Equal(samples.Select(sample => sample.Expected), completions.Select(completion => completion.Text));
     }
 
+    [Fact]
+    public void Speculation()
+    {
+        (string Prompt, string Expected)[] samples = DemoModelTests.Samples()[..2];
+        IEnumerable<string> prompts = samples.Select(sample => sample.Prompt);
+        Environment.CurrentDirectory = Repository.Root;
+
+        // README begin
+        var options = new EngineOptions { Speculation = new SpeculationOptions { DraftModel = "samples/tickets/draft" } };
+        using Engine engine = Engine.Load("samples/tickets/model", options);
+        IReadOnlyList<Completion> completions = engine.Generate(prompts.Select(prompt => engine.CreateRequest(prompt)));
+        SpeculationCounters drafts = engine.Speculation!;   // what was drafted and accepted, by length, and where the time went
+        // README end
+
+        Assert.Equal(samples.Select(sample => sample.Expected), completions.Select(completion => completion.Text));
+        Assert.True(drafts.Accepted > 0);
+    }
+
     [Theory]
     [InlineData(nameof(Numerics))]
     [InlineData(nameof(Quantised))]
     [InlineData(nameof(SharedPrefix))]
+    [InlineData(nameof(RaggedRound))]
     [InlineData(nameof(Pipeline))]
     [InlineData(nameof(Synchronous))]
+    [InlineData(nameof(Speculation))]
     public void Readme_Code_IsTheCodeThatRuns(string name)
     {
         string readme = File.ReadAllText(Path.Combine(Repository.Root, "README.md"));
