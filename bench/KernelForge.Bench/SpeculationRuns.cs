@@ -8,8 +8,8 @@ namespace KernelForge.Bench;
 internal sealed record SpeculationRun(long PromptTokens, long OutputTokens, long Drafts, long AcceptedDrafts, TimeSpan Draft, TimeSpan Verify, TimeSpan Other);
 
 /// <summary>
-/// The demo pair on the CPU with every kind of drafter, and without. Every iteration has an engine of its own, because where its memory lies makes some engines
-/// steadily slower than others; it has answered all prompts before, so that they are in the prefix cache, decoding is what is timed, and the cost of steps is known.
+/// The demo pair on the CPU with every kind of drafter, and without. Every iteration has an engine of its own, because engines of the same case differ in
+/// speed; it has answered all prompts before, so that they are in the prefix cache, decoding is what is timed, and the cost of steps is known.
 /// </summary>
 [InvocationCount(1), WarmupCount(2), IterationCount(9)]
 public abstract class SpeculationRuns

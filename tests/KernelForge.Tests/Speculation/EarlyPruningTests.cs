@@ -24,7 +24,7 @@ public class EarlyPruningTests(OpenDevices devices) : IClassFixture<OpenDevices>
             List<Request> requests = Workload.Requests(samples: 2, temperature);
             TreeRun plain = TreeRun.Plain(tiny, Device.Cpu, DType.F32, requests);
 
-            TreeRun pruned = Run(tiny, Device.Cpu, DType.F32, requests, plain, Options(blockSize, draftLength, nodes), branchBlocks, right, keep, prefixGroups);
+            TreeRun pruned = Run(tiny, Device.Cpu, DType.F32, requests, plain, TreeRun.Scarce(blockSize, draftLength, nodes), branchBlocks, right, keep, prefixGroups);
 
             pruned.AssertSame(plain);
             Assert.Equal(keep == Everything, pruned.Counters!.Pruned == 0);
@@ -38,7 +38,7 @@ public class EarlyPruningTests(OpenDevices devices) : IClassFixture<OpenDevices>
         List<Request> requests = [.. Workload.Requests(samples: 1, temperature: 0.8f, mostTokens: 6).Take(5)];
         TreeRun plain = TreeRun.Plain(tiny, devices.Open(deviceName), DType.BF16, requests);
 
-        TreeRun pruned = Run(tiny, devices.Open(deviceName), DType.BF16, requests, plain, Options(4, 3, 2), branchBlocks: 60, right: 0.9, keep: 30, prefixGroups: true);
+        TreeRun pruned = Run(tiny, devices.Open(deviceName), DType.BF16, requests, plain, TreeRun.Scarce(4, 3, 2), branchBlocks: 60, right: 0.9, keep: 30, prefixGroups: true);
 
         pruned.AssertSame(plain);
         Assert.True(pruned.Counters!.Accepted > 0 && pruned.Counters.Pruned > 0);
@@ -54,8 +54,8 @@ public class EarlyPruningTests(OpenDevices devices) : IClassFixture<OpenDevices>
         List<Request> requests = [.. Workload.Requests(samples: 2, temperature).Where(request => request.Sampling.MinTokens == 0)];
         TreeRun plain = TreeRun.Plain(tiny, Device.Cpu, DType.F32, requests);
 
-        TreeRun all = Run(tiny, Device.Cpu, DType.F32, requests, plain, Options(4, 4, 3), branchBlocks: 200, right: 0.9, Everything, prefixGroups: true);
-        TreeRun pruned = Run(tiny, Device.Cpu, DType.F32, requests, plain, Options(4, 4, 3), branchBlocks: 200, right: 0.9, keep: 1, prefixGroups: true);
+        TreeRun all = Run(tiny, Device.Cpu, DType.F32, requests, plain, TreeRun.Scarce(4, 4, 3), branchBlocks: 200, right: 0.9, Everything, prefixGroups: true);
+        TreeRun pruned = Run(tiny, Device.Cpu, DType.F32, requests, plain, TreeRun.Scarce(4, 4, 3), branchBlocks: 200, right: 0.9, keep: 1, prefixGroups: true);
 
         pruned.AssertSame(plain);
         Assert.Equal(all.Counters!.Accepted, pruned.Counters!.Accepted);
@@ -74,7 +74,7 @@ public class EarlyPruningTests(OpenDevices devices) : IClassFixture<OpenDevices>
         }))];
         TreeRun plain = TreeRun.Plain(tiny, Device.Cpu, DType.F32, requests);
 
-        Run(tiny, Device.Cpu, DType.F32, requests, plain, Options(4, 4, 3), branchBlocks: 100, right: 0.9, keep: 20, prefixGroups: true).AssertSame(plain);
+        Run(tiny, Device.Cpu, DType.F32, requests, plain, TreeRun.Scarce(4, 4, 3), branchBlocks: 100, right: 0.9, keep: 20, prefixGroups: true).AssertSame(plain);
     }
 
     [Fact]
@@ -94,7 +94,7 @@ public class EarlyPruningTests(OpenDevices devices) : IClassFixture<OpenDevices>
     {
         using TinyModel tiny = TinyModel.Create("llama");
 
-        var error = Assert.Throws<ArgumentException>(() => Run(tiny, Device.Cpu, DType.F32, [], TreeRun.Plain(tiny, Device.Cpu, DType.F32, []), Options(4, 4, 3), 0, 0, 1, true, layers: 2));
+        var error = Assert.Throws<ArgumentException>(() => Run(tiny, Device.Cpu, DType.F32, [], TreeRun.Plain(tiny, Device.Cpu, DType.F32, []), TreeRun.Scarce(4, 4, 3), 0, 0, 1, true, layers: 2));
 
         Assert.StartsWith("EarlyPruning.Layers must be 1 to 1 for a model of 2 layers, not 2.", error.Message, StringComparison.Ordinal);
     }
@@ -106,17 +106,4 @@ public class EarlyPruningTests(OpenDevices devices) : IClassFixture<OpenDevices>
         var drafter = new RandomTreeDrafter(options.MaxTokensPerStep - 1, right, plain.TokensOf);
         return TreeRun.WithTrees(tiny, device, type, requests, options, drafter, branchBlocks, prefixGroups, new EarlyPruning(layers, keep));
     }
-
-    private static SchedulerOptions Options(int blockSize, int draftLength, int nodes) => new()
-    {
-        BlockCount = 3 * (Workload.ContextLength / blockSize + 1), // scarce: some are preempted
-        BlockSize = blockSize,
-        ContextLength = Workload.ContextLength,
-        TokenBudget = 48,
-        MaxSequences = 7,
-        MaxTokensPerStep = 1 + draftLength,
-        DraftNodes = nodes,
-        Admission = new AggressiveAdmission(),
-        EndTokenIds = [1],
-    };
 }

@@ -17,7 +17,7 @@ public class TreeDrafterTests(OpenDevices devices) : IClassFixture<OpenDevices>
         using TinyModel target = TinyModel.Create("llama"), draft = TinyModel.Create("llama3-scaling"); // the same weights, other angles
         List<Request> requests = Workload.Requests(samples: 1, temperature);
         TreeRun plain = TreeRun.Plain(target, Device.Cpu, DType.F32, requests);
-        SchedulerOptions options = Options(blockSize, draftLength, branches);
+        SchedulerOptions options = TreeRun.Scarce(blockSize, draftLength, branches);
         var drafter = new CheckedTrees(DrafterOf(draft, Device.Cpu, DType.F32, options, branches, branchBlocks), new TreePass(draft), branches);
 
         TreeRun trees = TreeRun.WithTrees(target, Device.Cpu, DType.F32, requests, options, drafter, branchBlocks);
@@ -32,7 +32,7 @@ public class TreeDrafterTests(OpenDevices devices) : IClassFixture<OpenDevices>
     {
         using TinyModel target = TinyModel.Create("llama");
         List<Request> requests = Workload.Requests(samples: 1, temperature: 0.8f);
-        SchedulerOptions options = Options(blockSize: 4, draftLength: 4, branches: 2);
+        SchedulerOptions options = TreeRun.Scarce(blockSize: 4, draftLength: 4, nodes: 2);
 
         TreeRun trees = TreeRun.WithTrees(target, Device.Cpu, DType.F32, requests, options, DrafterOf(target, Device.Cpu, DType.F32, options, 2, 200), 200);
 
@@ -46,7 +46,7 @@ public class TreeDrafterTests(OpenDevices devices) : IClassFixture<OpenDevices>
     {
         using TinyModel target = TinyModel.Create("llama");
         List<Request> requests = [.. Enumerable.Range(2, 5).Select(i => new Request([i, 7], new SamplingOptions { MaxTokens = 20, Temperature = 1, TopK = 1 }))];
-        SchedulerOptions options = Options(blockSize: 4, draftLength: 4, branches: 3);
+        SchedulerOptions options = TreeRun.Scarce(blockSize: 4, draftLength: 4, nodes: 3);
 
         TreeRun trees = TreeRun.WithTrees(target, Device.Cpu, DType.F32, requests, options, DrafterOf(target, Device.Cpu, DType.F32, options, 3, 200), 200);
 
@@ -60,26 +60,13 @@ public class TreeDrafterTests(OpenDevices devices) : IClassFixture<OpenDevices>
         using TinyModel target = TinyModel.Create("llama", DType.BF16), draft = TinyModel.Create("llama3-scaling", DType.BF16);
         Device device = devices.Open(deviceName);
         List<Request> requests = [.. Workload.Requests(samples: 1, temperature: 0.8f, mostTokens: 6).Take(6)];
-        SchedulerOptions options = Options(blockSize: 4, draftLength: 3, branches: 2);
+        SchedulerOptions options = TreeRun.Scarce(blockSize: 4, draftLength: 3, nodes: 2);
 
         TreeRun trees = TreeRun.WithTrees(target, device, DType.BF16, requests, options, DrafterOf(draft, device, DType.BF16, options, 2, 60), 60);
 
         trees.AssertSame(TreeRun.Plain(target, device, DType.BF16, requests));
         Assert.True(trees.Counters!.Accepted > 0);
     }
-
-    private static SchedulerOptions Options(int blockSize, int draftLength, int branches) => new()
-    {
-        BlockCount = 3 * (Workload.ContextLength / blockSize + 1), // scarce: some are preempted
-        BlockSize = blockSize,
-        ContextLength = Workload.ContextLength,
-        TokenBudget = 48,
-        MaxSequences = 7,
-        MaxTokensPerStep = 1 + draftLength,
-        DraftNodes = branches,
-        Admission = new AggressiveAdmission(),
-        EndTokenIds = [1],
-    };
 
     private static TreeDrafter DrafterOf(TinyModel tiny, Device device, DType type, SchedulerOptions options, int branches, int branchBlocks)
     {

@@ -114,4 +114,18 @@ internal sealed class TreeRun
 
         public void Dispose() => product.Dispose();
     }
+
+    /// <summary>Few blocks, so that some sequences are preempted.</summary>
+    public static SchedulerOptions Scarce(int blockSize, int draftLength, int nodes) => new()
+    {
+        BlockCount = 3 * (Workload.ContextLength / blockSize + 1),
+        BlockSize = blockSize,
+        ContextLength = Workload.ContextLength,
+        TokenBudget = 48,
+        MaxSequences = 7,
+        MaxTokensPerStep = 1 + draftLength,
+        DraftNodes = nodes,
+        Admission = new AggressiveAdmission(),
+        EndTokenIds = [1],
+    };
 }
