@@ -152,7 +152,8 @@ run_tests() {
     ctest --test-dir artifacts/cmake --output-on-failure --output-junit "$results/native.xml" || status=$?
     export KF_EMULATOR_COVER=1
   fi
-  dotnet test KernelForge.sln -c Release --logger trx --results-directory "$results" -v quiet "$@" || status=$?
+  # A test that hangs is named instead of waited for.
+  dotnet test KernelForge.sln -c Release --logger trx --results-directory "$results" -v quiet --blame-hang-timeout 15m --blame-hang-dump-type none "$@" || status=$?
   kernel_coverage || status=1
   count_tests "$results" "$status"
 }

@@ -57,7 +57,7 @@ internal sealed unsafe class CpuThreads : IDisposable
     public int Count { get; }
 
     /// <summary>
-    /// Runs <paramref name="work"/>, a local of the caller, in at most <paramref name="maxParts"/> parts and returns when all are done.
+    /// Runs <paramref name="work"/> in at most <paramref name="maxParts"/> parts and returns when all are done.
     /// Callers on other threads wait for each other. What a part throws is thrown again here, once all parts have ended.
     /// </summary>
     public void Run<TWork>(ref TWork work, int maxParts) where TWork : struct, IParallelWork
@@ -110,14 +110,18 @@ internal sealed unsafe class CpuThreads : IDisposable
 
     private void RunShared<TWork>(ref TWork work, int wanted) where TWork : struct, IParallelWork
     {
-        _body = &Invoke<TWork>;
-        _state = Unsafe.AsPointer(ref work);
-        _parts = wanted;
-        _remaining = wanted;
-        for (int i = 0; i < wanted - 1; i++) _wakes[i].Set();
-        RunPart(wanted - 1);
+        // Pinned: the threads know the work by its address, and a caller may keep it in an object that the collector moves.
+        fixed (byte* state = &Unsafe.As<TWork, byte>(ref work))
+        {
+            _body = &Invoke<TWork>;
+            _state = state;
+            _parts = wanted;
+            _remaining = wanted;
+            for (int i = 0; i < wanted - 1; i++) _wakes[i].Set();
+            RunPart(wanted - 1);
+            _done.Wait();
+        }
 
-        _done.Wait();
         if (_failure is not { } thrown) return;
         _failure = null;
         thrown.Throw();

@@ -61,6 +61,20 @@ public unsafe class CpuThreadsTests
     }
 
     [Fact]
+    public void Run_WorkInAnObjectThatMoves_EveryPartSeesIt()
+    {
+        using var threads = new CpuThreads(3);
+        for (int repeat = 0; repeat < 200; repeat++)
+        {
+            var gap = new byte[1_000]; // garbage before the holder: it moves when the heap is compacted
+            var holder = new Holder { Work = new Collecting(new int[3], 12_345 + repeat) };
+            gap = null;
+            threads.Run(ref holder.Work, 3);
+            Assert.All(holder.Work.Seen, seen => Assert.Equal(12_345 + repeat, seen));
+        }
+    }
+
+    [Fact]
     public void Run_PartLongerThanTheWaitingThreadLooks_SleepsAndAllocatesNothing()
     {
         using var threads = new CpuThreads(2);
@@ -160,6 +174,23 @@ public unsafe class CpuThreadsTests
         public void Run(int part, int parts)
         {
             if (part == failingPart) throw new FormatException($"part {part}");
+        }
+    }
+
+    private sealed class Holder
+    {
+        public Collecting Work;
+    }
+
+    /// <summary>Each part looks at the work only after it started a collection that compacts.</summary>
+    private struct Collecting(int[] seen, int value) : IParallelWork
+    {
+        public readonly int[] Seen => seen;
+
+        public readonly void Run(int part, int parts)
+        {
+            GC.Collect(0, GCCollectionMode.Forced, blocking: true, compacting: true);
+            seen[part] = value;
         }
     }
 
