@@ -32,12 +32,13 @@ public sealed partial class SpeculativeRunner : IStepRunner, IDisposable
     private readonly TreePruner? _pruner;
     private readonly PhaseClock _clock;
     private readonly StepCostFit _cost = new();
+    private readonly DraftLedger _ledger = new();
     private readonly DraftBatch _drafts = new();
     private readonly StepResult _result = new();
     private readonly List<int> _proposals = [], _drafted = [];
     private readonly List<int> _nodeTokens = []; // by node of all rows: its place among the tokens of the pass
     private readonly List<int> _taken = []; // paths that the pass takes
-    private int _tokens;
+    private int _tokens, _accepted;
 
     /// <summary>Takes ownership of model, cache and drafter.</summary>
     /// <param name="model">The target: what it would choose is what sequences gain.</param>
@@ -83,7 +84,7 @@ public sealed partial class SpeculativeRunner : IStepRunner, IDisposable
     public SpeculationCounters Speculation { get; } = new();
 
     /// <inheritdoc/>
-    public StepCost StepCost => _cost.Cost;
+    public StepCost StepCost => _cost.Cost with { WantsPlain = _ledger.WantsPlain };
 
     /// <summary>Logits of the last step after penalties, a row for each node that stayed of the rows that sample, valid until the next step.</summary>
     internal DeviceMatrix LastLogits { get; private set; }
@@ -130,6 +131,7 @@ public sealed partial class SpeculativeRunner : IStepRunner, IDisposable
         DeviceSpan<int> tokens = Prunes ? _arena.Upload(_pruner!.Tokens) : NodeTokens(batch), chosen = Choose(tokens);
         _clock.Mark(Verified);
         _result.Clear();
+        _accepted = 0;
         if (!chosen.IsEmpty)
         {
             Verify(tokens, chosen);
@@ -215,6 +217,7 @@ public sealed partial class SpeculativeRunner : IStepRunner, IDisposable
             if (drafted == 0) continue;
             _result.SetDraftLength(i, _drafts.DepthOf(i));
             Speculation.Count(drafted, tokens.Length - 1);
+            _accepted += tokens.Length - 1;
         }
     }
 
@@ -225,9 +228,19 @@ public sealed partial class SpeculativeRunner : IStepRunner, IDisposable
         Speculation.VerifyTime += verify;
         Speculation.OtherTime += all - draft - verify;
         if (_drafts.Count > 0) Speculation.Rounds++;
+        bool hasPrompts = false;
+        int decodes = 0;
         foreach (ref readonly PlanRow row in plan.Rows)
-            if (row.Length > 1) return; // tokens of prompts, many at once, are cheaper than those that a draft adds to a step
+        {
+            hasPrompts |= row.Length > 1;
+            if (row.Samples) decodes++;
+        }
         int draftTokens = _drafts.Passes > 0 ? _drafts.PassTokens : _drafts.Count;
+        StepCost cost = _cost.Cost;
+        _ledger.Observe(
+            new StepTime(verify.TotalSeconds, draft.TotalSeconds, decodes, _drafts.Count, _accepted, hasPrompts),
+            cost.Step + cost.Token * _tokens, cost.DraftPass * _drafts.Passes + cost.DraftToken * draftTokens, cost.Token * _drafts.Count);
+        if (hasPrompts) return; // tokens of prompts, many at once, are cheaper than those that a draft adds to a step
         _cost.Observe(verify.TotalSeconds, _tokens, draft.TotalSeconds, _drafts.Passes, draftTokens);
     }
 }

@@ -9,14 +9,14 @@ namespace KernelForge.Inference;
 /// decoding, arXiv:2308.04623). For every longest draft the tokens most likely to be accepted are taken, whoever they belong to, as long as one raises the
 /// rate. A draft model first computes what it lacks of a sequence; where that is more than some steps with drafts save, the sequence stays without. Tokens of
 /// prompts are left out of the comparison: they cost the same in whichever step they are computed. A sequence without drafts gets one token now and then, so
-/// that its acceptance stays known; that takes about 1 % of the time. While costs are unknown only few sequences have drafts.
+/// that its acceptance stays known; that takes about 1 % of the time. While costs are unknown only few sequences have drafts. Where drafts lose time by the clock, whatever the
+/// model of costs says, <see cref="StepCost.WantsPlain"/> stops them.
 /// </remarks>
 /// <param name="maxLength">Longest draft, 1 to 16.</param>
 public sealed class AdaptiveDraftLength(int maxLength) : IDraftLengthPolicy
 {
     private const int Levels = 256; // of probability; tokens of the same level are worth the same
     private const int FirstLength = 4; // while costs are unknown, for one in sixteen sequences
-    private const int LongestPause = 1024; // steps until a draft is tried at any cost
     private const double TrialShare = 0.01;
     private const int StepsToPayLag = 16;
     private const double Hurdle = 1.02; // how much more than plain decoding drafts must promise: estimates are rough
@@ -29,8 +29,10 @@ public sealed class AdaptiveDraftLength(int maxLength) : IDraftLengthPolicy
     /// <inheritdoc/>
     public void Choose(ReadOnlySpan<DraftCandidate> sequences, int otherTokens, int budget, in StepCost cost, Span<int> lengths)
     {
-        if (cost == default)
+        if (cost.WantsPlain) return;
+        if (!cost.IsKnown)
         {
+            if (otherTokens > 0) return; // such steps teach little
             _first.Choose(sequences, otherTokens, Math.Min(budget, Math.Max(FirstLength, sequences.Length / 4)), cost, lengths);
             return;
         }
@@ -163,7 +165,7 @@ public sealed class AdaptiveDraftLength(int maxLength) : IDraftLengthPolicy
             int since = sequences[i].StepsSinceDraft;
             if (!IsWithout(sequences[i], lengths[i]) || (chosen >= 0 && since <= sequences[chosen].StepsSinceDraft)) continue;
             double price = cost.Token + cost.DraftPass + cost.DraftToken * (1.0 + sequences[i].Lag);
-            if (price < saved || (since == pause && pause >= LongestPause)) chosen = i;
+            if (price < saved) chosen = i;
         }
         if (chosen >= 0) lengths[chosen] = 1;
     }

@@ -9,8 +9,8 @@ namespace KernelForge.Inference;
 public readonly record struct DraftCandidate(float Acceptance, int StepsSinceDraft, int MaxLength)
 {
     /// <summary>
-    /// Most tokens that a draft model has to compute before it can draft: those that came since a draft was last planned for the sequence, before its first
-    /// one all whose KV was not shared. For token trees, whose cost of a drafted token is that of several nodes, as many such tokens as cost the same.
+    /// Most tokens that a draft model has to compute before it can draft: those since the last that a draft was planned behind, in the sequence or in one that it
+    /// shares a beginning with. For token trees, whose cost of a drafted token is that of several nodes, as many such tokens as cost the same.
     /// </summary>
     public int Lag { get; init; }
 }
@@ -19,7 +19,16 @@ public readonly record struct DraftCandidate(float Acceptance, int StepsSinceDra
 /// Linear model of a step's time, in seconds: Step + Token · query tokens of the target + DraftPass · passes of the draft model + DraftToken · their query
 /// tokens. All zero: not known yet.
 /// </summary>
-public readonly record struct StepCost(double Step, double Token, double DraftPass, double DraftToken);
+public readonly record struct StepCost(double Step, double Token, double DraftPass, double DraftToken)
+{
+    /// <summary>Whether the times are known.</summary>
+    public bool IsKnown => Step + Token > 0;
+
+    /// <summary>
+    /// Whether a step without drafts is wanted, whatever the model says: by the clock drafts have lost time, or what a step without them takes has to be measured.
+    /// </summary>
+    public bool WantsPlain { get; init; }
+}
 
 /// <summary>How many tokens are drafted for each sequence. A pure function of numbers.</summary>
 public interface IDraftLengthPolicy

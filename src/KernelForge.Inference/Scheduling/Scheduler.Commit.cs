@@ -43,6 +43,7 @@ public sealed partial class Scheduler
         sequence.ComputedLength = gained > 0 ? sequence.Length - 1 : computed; // the last gained token has no KV yet
         sequence.PeakComputedLength = Math.Max(sequence.PeakComputedLength, sequence.ComputedLength);
         _kv.Publish(sequence);
+        if (_options.MaxTokensPerStep > 1) _draftCoverage.Forget(sequence.Table.Blocks, row.Start);
         if (row.Samples) BookDraft(row, draftLength, tokens.Length - 1, ended: reason is not null);
         if (reason is { } why) End(sequence, why);
         if (gained > 0) _gains.Add(new TokenGain(sequence, before, gained));

@@ -7,6 +7,7 @@ public sealed partial class Scheduler
     private const double SequenceMemory = 0.95, CommonMemory = 0.995; // weight of a draft when the next one is seen
 
     private AcceptanceEstimate _acceptance; // of all sequences: what a new one starts from
+    private readonly DraftCoverage _draftCoverage; // what a draft model has to be assumed to have: the tokens of sequences that drafts were planned for
     private int _stepsSinceDraft;
     private DraftCandidate[] _candidates = [];
     private int[] _draftLengths = [];
@@ -56,10 +57,11 @@ public sealed partial class Scheduler
             Sequence sequence = _running[i];
             if (_chosen[i])
             {
+                sequence.DraftedLength = _draftCoverage.LengthOf(sequence.Table.Blocks, sequence.DraftedLength);
                 float acceptance = (float)sequence.Acceptance.Value(common, PriorTrials);
                 _candidates[count++] = new DraftCandidate(acceptance, sequence.StepsSinceDraft, Math.Min(most, sequence.MaxLength - sequence.Length - 1))
                 {
-                    Lag = (int)Math.Ceiling(lagScale * (sequence.ComputedLength - sequence.DraftedLength)),
+                    Lag = (int)Math.Ceiling(lagScale * Math.Max(0, sequence.ComputedLength - sequence.DraftedLength)),
                 };
             }
             else if (!IsDecoding(sequence))
@@ -78,7 +80,7 @@ public sealed partial class Scheduler
         if (row.DraftTokens > 0)
         {
             sequence.StepsSinceDraft = _stepsSinceDraft = 0;
-            sequence.DraftedLength = sequence.ComputedLength;
+            _draftCoverage.Cover(sequence.Table.Blocks, sequence.DraftedLength, sequence.ComputedLength);
         }
         if (draftLength == 0) return;
 

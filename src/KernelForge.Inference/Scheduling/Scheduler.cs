@@ -36,6 +36,7 @@ public sealed partial class Scheduler
         _kv = new KvBlocks(new BlockPool(options.BlockCount), options.BlockSize, options.PrefixCache);
         _endTokenIds = [.. options.EndTokenIds];
         _plan = new StepPlan(options.BlockSize);
+        _draftCoverage = new DraftCoverage(options.BlockCount, options.BlockSize);
     }
 
     /// <summary>The numbers it works with.</summary>
@@ -237,7 +238,7 @@ public sealed partial class Scheduler
         _kv.Attach(sequence);
         sequence.Status = SequenceStatus.Running;
         sequence.Preempted = false;
-        sequence.DraftedLength = sequence.ComputedLength;
+        sequence.DraftedLength = 0;
         if (!sequence.WasAdmitted)
         {
             sequence.WasAdmitted = true;

@@ -29,9 +29,11 @@ internal sealed class DraftCoverage(int blocks, int blockSize)
     /// How far a table is covered from its beginning without a gap. Goes through the table from the front: a sequence can be given another's block for a
     /// beginning, whose draft KV nobody computed, after it covered what follows.
     /// </summary>
-    public int LengthOf(ReadOnlySpan<int> table)
+    /// <param name="table">Blocks of a sequence.</param>
+    /// <param name="known">Leading positions that are known to be covered.</param>
+    public int LengthOf(ReadOnlySpan<int> table, int known = 0)
     {
-        int index = 0;
+        int index = known / blockSize;
         while (index < table.Length && _covered[table[index]] == blockSize) index++;
         return index * blockSize + (index < table.Length ? _covered[table[index]] : 0);
     }

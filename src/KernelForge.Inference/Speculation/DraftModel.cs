@@ -20,7 +20,6 @@ internal sealed class DraftModel : IDisposable
     private readonly List<KvMove> _moves = [];
     private readonly List<int> _moveGroups = [];
     private readonly int _maxTokens;
-    private bool _isInUse = true;
 
     /// <summary>Takes ownership of model and cache.</summary>
     /// <param name="model">The draft model.</param>
@@ -71,26 +70,13 @@ internal sealed class DraftModel : IDisposable
             throw new ArgumentException($"The plan has blocks of {plan.BlockSize} positions, the draft model's KV cache blocks of {_cache.Format.BlockSize}.");
 
         (Passes, QueryTokens) = (0, 0);
-        bool decodes = false, drafts = false;
-        foreach (ref readonly PlanRow row in plan.Rows)
-        {
-            _coverage.Forget(row.Sequence.Table.Blocks, row.Start);
-            decodes |= IsDecode(row);
-            drafts |= row.DraftTokens > 0;
-        }
-        if (decodes) _isInUse = drafts; // prompts alone say nothing
+        foreach (ref readonly PlanRow row in plan.Rows) _coverage.Forget(row.Sequence.Table.Blocks, row.Start);
         BeginPass();
     }
 
     /// <summary>Longest chain of at most <paramref name="most"/> tokens that can be drafted for a row; 0 where the model's context ends.</summary>
     public int ChainLength(in PlanRow row, int most) =>
         Math.Max(0, Math.Min(Math.Min(most, _model.MaxContext + 1 - row.Sequence.Length), Math.Min(row.DraftTokens, row.MaxTokens - 1)));
-
-    /// <summary>
-    /// Whether a row for which nothing is drafted should be caught up with: a part of a prompt, while drafts are made at all. Decodes are left until they are to
-    /// draft, since the tokens of several steps then cost one pass.
-    /// </summary>
-    public bool TakesEarly(in PlanRow row) => _isInUse && !IsDecode(row);
 
     /// <summary>Begins a pass that takes one row after the other.</summary>
     public void BeginPass()
@@ -209,6 +195,4 @@ internal sealed class DraftModel : IDisposable
         _batch.Add(token, source);
         _coverage.Cover(sequence.Table.Blocks, position, position + 1);
     }
-
-    private static bool IsDecode(in PlanRow row) => row.Samples && row.Length == 1;
 }

@@ -97,8 +97,6 @@ public sealed class DraftModelDrafter : IDrafter
             for (int depth = 0; depth < length; depth++) _sources.Add(-1);
             WantNext(_chains[^1], 0);
         }
-        foreach (ref readonly PlanRow row in plan.Rows)
-            if (_model.ChainLength(row, MaxDraftLength) == 0 && _model.TakesEarly(row)) _model.CatchUp(row);
     }
 
     /// <summary>Adds the token drawn last of every chain that wants more; false when there is none.</summary>

@@ -82,7 +82,7 @@ public sealed class StagedDrafter : IDrafter
         _tokens.Clear();
         _spare = _model.Room;
         foreach (ref readonly PlanRow row in plan.Rows)
-            if (Takes(row)) _spare -= _model.Lacks(row);
+            if (_model.ChainLength(row, MaxDraftLength) > 0) _spare -= _model.Lacks(row);
         for (int i = 0; i < plan.Rows.Length; i++)
         {
             PlanRow row = plan.Rows[i];
@@ -93,11 +93,7 @@ public sealed class StagedDrafter : IDrafter
             Guess(ref chain);
             _chains.Add(chain);
         }
-        foreach (ref readonly PlanRow row in plan.Rows)
-            if (_model.ChainLength(row, MaxDraftLength) == 0 && _model.TakesEarly(row)) _model.CatchUp(row);
     }
-
-    private bool Takes(in PlanRow row) => _model.ChainLength(row, MaxDraftLength) > 0 || _model.TakesEarly(row);
 
     /// <summary>Adds the token drafted last of every chain that wants more, and guesses; false when there is none.</summary>
     private bool Extend()

@@ -115,8 +115,6 @@ public sealed class TreeDrafter : IDrafter
             int length = _model.ChainLength(row, MaxDraftLength);
             if (length > 0 && _model.CatchUp(row)) BeginTree(i, row, _shapes.OfLength(length));
         }
-        foreach (ref readonly PlanRow row in plan.Rows)
-            if (_model.ChainLength(row, MaxDraftLength) == 0 && _model.TakesEarly(row)) _model.CatchUp(row);
     }
 
     private void BeginTree(int index, in PlanRow row, TreeShape shape)

@@ -83,7 +83,7 @@ public sealed class Sequence
     /// <summary>Steps in which it decoded since a draft was last planned for it.</summary>
     internal int StepsSinceDraft { get; set; }
 
-    /// <summary>Leading tokens that were shared, or known when a draft was last planned for it: a draft model has computed them.</summary>
+    /// <summary>Leading tokens that a draft model has computed, for this sequence or one that it shares them with, as far as the scheduler looked.</summary>
     internal int DraftedLength { get; set; }
 
     /// <summary>Samples of the same request, this one included; null when there is only one.</summary>

@@ -46,8 +46,8 @@ public class SpeculationDemoTests
             () => Answers(new EngineOptions { KvBlocks = 3000, MaxSequences = 32 }, sampling, cancelsOthers: false, out _, out _))).Value;
         Assert.Equal(expected.Length, answers.Length);
         for (int i = 0; i < expected.Length; i++) Assert.Equal(expected[i], answers[i]);
-        Assert.True(drafts!.Accepted > 0, "No draft was accepted.");
-        if (Drafters[f[0]].Branches == 1) Assert.Equal(0, drafts.KvBytesMoved);
+        if (DraftLengths[f[1]] is not null) Assert.True(drafts!.Accepted > 0, "No draft was accepted."); // what adapts may stay without where drafts do not pay
+        if (Drafters[f[0]].Branches == 1) Assert.Equal(0, drafts!.KvBytesMoved);
     }
 
     [Fact]

@@ -141,15 +141,44 @@ public class AdaptiveDraftLengthTests
     }
 
     [Fact]
-    public void Choose_TrialsAreDear_ComeAtLastAllTheSame()
+    public void Choose_TrialsAreDear_ComeWhenTheyAreOnePercentOfTheTime()
     {
         StepCost cost = Typical with { DraftToken = Typical.Step };
-        var lengths = new int[2];
-        new AdaptiveDraftLength(8).Choose([new(0, 5000, 8) { Lag = 5000 }, new(0, 1023, 8) { Lag = 1023 }], 0, 100, cost, lengths);
-        Assert.Equal([0, 0], lengths);
+        double price = cost.Token + cost.DraftPass + 1025 * cost.DraftToken, step = cost.Step + 2 * cost.Token;
+        int steps = (int)Math.Ceiling(100 * price / step);
+        Assert.Equal([0, 0], Try(steps - 1));
+        Assert.Equal([0, 1], Try(steps)); // of the one that the draft model lacks less of
 
-        new AdaptiveDraftLength(8).Choose([new(0, 5000, 8) { Lag = 5000 }, new(0, 1024, 8) { Lag = 1024 }], 0, 100, cost, lengths);
-        Assert.Equal([0, 1], lengths); // the one whose tokens the draft model has computed
+        int[] Try(int pause)
+        {
+            var lengths = new int[2];
+            new AdaptiveDraftLength(8).Choose([new(0, pause + 9, 8) { Lag = 9000 }, new(0, pause, 8) { Lag = 1024 }], 0, 100, cost, lengths);
+            return lengths;
+        }
+    }
+
+    [Fact]
+    public void Choose_PlainStepIsWanted_DraftsNothing()
+    {
+        var lengths = new int[1];
+        new AdaptiveDraftLength(8).Choose([new(1, 0, 8)], 0, 100, Typical, lengths);
+        Assert.NotEqual([0], lengths);
+        foreach (StepCost cost in (StepCost[])[Typical, default])
+        {
+            lengths[0] = 0;
+            new AdaptiveDraftLength(8).Choose([new(1, 5000, 8)], 0, 100, cost with { WantsPlain = true }, lengths);
+            Assert.Equal([0], lengths);
+        }
+    }
+
+    [Fact]
+    public void Choose_CostsUnknown_LeavesStepsWithPromptsAlone()
+    {
+        var lengths = new int[1];
+        new AdaptiveDraftLength(8).Choose([new(1, 0, 8)], otherTokens: 1, 100, default, lengths);
+        Assert.Equal([0], lengths);
+        new AdaptiveDraftLength(8).Choose([new(1, 0, 8)], otherTokens: 0, 100, default, lengths);
+        Assert.Equal([4], lengths);
     }
 
     [Fact]

@@ -47,7 +47,7 @@ public class AdaptiveRunTests
         var clock = new Clock(cost, acceptance);
         while (scheduler.HasWork)
         {
-            scheduler.StepCost = clock.Fit.Cost;
+            scheduler.StepCost = clock.Learned;
             StepPlan plan = scheduler.Plan();
             scheduler.Commit(plan, clock.Run(plan));
         }
@@ -61,28 +61,39 @@ public class AdaptiveRunTests
         private readonly StepResult _result = new();
         private readonly Dictionary<Sequence, int> _computed = [];
 
-        public StepCostFit Fit { get; } = new();
+        private readonly StepCostFit _fit = new();
+        private readonly DraftLedger _ledger = new();
+
+        public StepCost Learned => _fit.Cost with { WantsPlain = _ledger.WantsPlain };
 
         public double Seconds { get; private set; }
 
         public StepResult Run(StepPlan plan)
         {
             _result.Clear();
-            int drafted = 0, drafting = 0, passes = 0;
+            int drafted = 0, drafting = 0, passes = 0, decodes = 0, accepted = 0;
+            bool hasPrompts = false;
             for (int row = 0; row < plan.Rows.Length; row++)
             {
                 PlanRow planned = plan.Rows[row];
+                hasPrompts |= planned.Length > 1;
                 if (!planned.Samples) continue;
+                decodes++;
                 int length = planned.DraftTokens, tokens = 1;
                 if (length > 0) drafting += CatchUp(planned);
                 while (tokens <= length && _random.NextDouble() < acceptance) tokens++;
                 for (int i = 0; i < tokens; i++) _result.Add(row, 1);
                 _result.SetDraftLength(row, length);
-                (drafted, passes) = (drafted + length, Math.Max(passes, length));
+                (drafted, passes, accepted) = (drafted + length, Math.Max(passes, length), accepted + tokens - 1);
             }
             double target = cost.Step + cost.Token * (plan.QueryTokens + drafted), draft = cost.DraftPass * passes + cost.DraftToken * (drafted + drafting);
             Seconds += target + draft;
-            Fit.Observe(target * Noise(), plan.QueryTokens + drafted, draft * Noise(), cost.DraftPass > 0 ? passes : 0, drafted + drafting);
+            double targetSeconds = target * Noise(), draftSeconds = draft * Noise();
+            StepCost known = _fit.Cost;
+            _ledger.Observe(
+                new StepTime(targetSeconds, draftSeconds, decodes, drafted, accepted, hasPrompts), known.Step + known.Token * (plan.QueryTokens + drafted),
+                known.DraftPass * passes + known.DraftToken * (drafted + drafting), known.Token * drafted);
+            if (!hasPrompts) _fit.Observe(targetSeconds, plan.QueryTokens + drafted, draftSeconds, cost.DraftPass > 0 ? passes : 0, drafted + drafting);
             return _result;
         }
 

@@ -166,10 +166,11 @@ public class DraftLengthTests
         run.Step();
         Assert.Equal([10, 0], policy.Seen.Select(candidate => candidate.Lag));
 
-        run.Add(Prompt(10, from: 0, maxTokens: 40)); // shares the two blocks of the first
+        run.Add(Prompt(10, from: 0, maxTokens: 40)); // shares the two blocks of the first, behind which nothing was ever drafted
+        run.Add(Prompt(7, from: 100, maxTokens: 40)); // shares a block of the second
         run.Step();
         run.Step();
-        Assert.Equal(2, policy.Seen[2].Lag);
+        Assert.Equal((10, 3), (policy.Seen[2].Lag, policy.Seen[3].Lag));
     }
 
     [Fact]
