@@ -31,6 +31,7 @@ internal static class RunCommand
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --score expected.jsonl --summary summary.json
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --draft models/tiny
           kf run --model models/small --input prompts.jsonl --output answers.jsonl --draft ngram --draft-length 4
+          kf run --model models/small --input prompts.jsonl --output answers.jsonl --policy kernelforge
           kf run --model models/small --input - --output - < prompts.jsonl
 
         A run that ended early, by Ctrl-C too, leaves complete answers only; --resume goes on after them. Ctrl-C twice ends at once.
@@ -47,6 +48,7 @@ internal static class RunCommand
     {
         writer.WriteLine(Head);
         RunOptions.Table.WriteHelp(writer);
+        PolicyOption.WriteHelp(writer);
         writer.WriteLine(Examples);
         writer.WriteLine(ExitCodes.Help);
     }
@@ -62,6 +64,7 @@ internal static class RunCommand
 
         // On another thread, because standard input or a pipe may keep a reader waiting whom nobody can stop.
         Queue<Answer> answers = Task.Run(() => ReadInput(options, files, engine, stop), stop).WaitAsync(stop).GetAwaiter().GetResult();
+        if (options.Policy is { } policy) engine.Use(policy, [.. answers.Select(answer => answer.Request).OfType<Request>()]);
         int first = files.Before.Ids.Count, lines = first + answers.Count;
         var writer = new AnswerWriter(files.StartOutput(), files.OutputName, first);
         var loop = new RunLoop(engine, new AnswerJson(engine.Tokenizer!, ModelName(options.Model)), writer, files.Expected);
@@ -84,6 +87,8 @@ internal static class RunCommand
             KvBlockSize = options.Engine.BlockSize,
             KvBytes = memory.KvCache,
             Speculation = engine.Speculation,
+            Latencies = engine.Latencies,
+            TimeBetweenTokens = options.Engine.TimeBetweenTokens,
             Groups = options.Engine.Decodes as EqualLengthDecodes,
             Device = $"{device.Name}, computing in {engine.Options!.ComputeType}",
         };

@@ -97,6 +97,7 @@ internal sealed partial record RunSummary
         Line("KV cache", $"{KvBlocksPeak} of {KvBlocks} blocks ({peak:0} %) at the peak, {SizeText.Format(KvBytes)} in all");
         string reads = SizeText.Format(KvReads.Bytes), less = SizeText.Format(KvReads.BytesSaved);
         Line("attention", $"{reads} of keys and values read, {less} ({saved:0.0} %) saved by prefix groups");
+        WriteLatencies(Line);
         WriteSpeculation(Line);
         if (Groups is { } groups) Line("equal lengths", $"in {groups.GroupedSteps} of {groups.Steps} steps with decodes ({100 * groups.GroupingRate:0.0} %)");
         Line("preemptions", Preemptions > 0 ? $"{Preemptions}; {TokensRecomputed} tokens computed again" : "none");
@@ -135,6 +136,7 @@ internal sealed partial record RunSummary
         json.WriteNumber("kv_bytes", KvBytes);
         json.WriteNumber("attention_kv_bytes", KvReads.Bytes);
         json.WriteNumber("attention_kv_bytes_without_groups", KvReads.BytesUnshared);
+        WriteLatencies(json);
         WriteSpeculation(json);
         if (Groups is { } groups)
         {

@@ -3,6 +3,8 @@ namespace KernelForge.Inference;
 /// <content>From a Hugging Face folder to an engine.</content>
 public sealed partial class Engine
 {
+    private const int DeviceTile = 128; // rows that the matrix products of a CUDA device compute together
+
     /// <summary>Shape of the model; null for an engine that was not loaded from a folder.</summary>
     public ModelConfig? Model { get; private init; }
 
@@ -82,9 +84,9 @@ public sealed partial class Engine
     {
         ModelConfig config = model.Config;
         int maxTokensPerStep = 1 + (options.Speculation?.LongestDraft ?? 0);
-        SchedulerOptions numbers = options.ForModel(model.MaxContext, config.EndTokenIds, memory.BytesPerBlock, maxTokensPerStep);
+        SchedulerOptions numbers = options.ForModel(model.MaxContext, config.EndTokenIds, memory.BytesPerBlock, maxTokensPerStep, model.Device.IsCpu ? 1 : DeviceTile);
         IStepRunner runner = CreateRunner(model, draftModel, options, numbers.BlockCount);
-        return new Engine(new Scheduler(numbers), runner, config.VocabularySize, tokenizer)
+        return new Engine(new Scheduler(numbers), runner, config.VocabularySize, tokenizer, options.Timeouts)
         {
             Model = config,
             ChatTemplate = template,

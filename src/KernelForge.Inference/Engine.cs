@@ -3,17 +3,28 @@ namespace KernelForge.Inference;
 /// <summary>Plan, run, commit: turns requests into tokens and text, one step at a time. Synchronous, for one thread.</summary>
 public sealed partial class Engine : IDisposable
 {
-    private readonly Scheduler _scheduler;
     private readonly IStepRunner _runner;
     private readonly int _vocabularySize;
     private readonly Dictionary<Sequence, OutputText> _texts = [];
     private readonly List<TokenEvent> _events = [];
+    private readonly StreamTimes _times = new();
+    private readonly Deadlines _deadlines;
+    private readonly TimeProvider _clock;
+    private readonly long _beginning;
+    private Scheduler _scheduler;
 
     /// <summary>
     /// Without a tokenizer events carry token ids only. The engine owns the runner: it is disposed with it when it can be.
     /// Throws <see cref="ArgumentException"/> when the scheduler counts on more tokens a step than the runner gives.
     /// </summary>
-    public Engine(Scheduler scheduler, IStepRunner runner, int vocabularySize, ITokenizer? tokenizer = null)
+    /// <param name="scheduler">Chooses what runs; the engine sets its <see cref="Scheduler.Now"/>.</param>
+    /// <param name="runner">Carries steps out.</param>
+    /// <param name="vocabularySize">Token ids are below it.</param>
+    /// <param name="tokenizer">Turns tokens into text.</param>
+    /// <param name="timeouts">What becomes of requests whose deadline passes.</param>
+    /// <param name="clock">Tells the time; the system's when null.</param>
+    public Engine(
+        Scheduler scheduler, IStepRunner runner, int vocabularySize, ITokenizer? tokenizer = null, TimeoutPolicy timeouts = TimeoutPolicy.End, TimeProvider? clock = null)
     {
         if (scheduler.Options.MaxTokensPerStep > runner.MaxTokensPerStep)
         {
@@ -22,16 +33,26 @@ public sealed partial class Engine : IDisposable
                 nameof(scheduler));
         }
         (_scheduler, _runner, _vocabularySize, Tokenizer) = (scheduler, runner, vocabularySize, tokenizer);
+        Timeouts = timeouts;
+        _deadlines = new Deadlines(timeouts, scheduler.Options);
+        _clock = clock ?? TimeProvider.System;
+        _beginning = _clock.GetTimestamp();
     }
 
     /// <summary>Turns token ids into text; null when the engine works with ids only.</summary>
     public ITokenizer? Tokenizer { get; }
+
+    /// <summary>What becomes of requests whose deadline passes.</summary>
+    public TimeoutPolicy Timeouts { get; }
 
     /// <summary>Whether any sequence waits or runs.</summary>
     public bool HasWork => _scheduler.HasWork;
 
     /// <summary>What the scheduler has done and holds.</summary>
     public SchedulerCounters Counters => _scheduler.Counters;
+
+    /// <summary>How long sequences waited for tokens. May be read on any thread.</summary>
+    public LatencyCounters Latencies => _times.Counters;
 
     /// <summary>Keys and values that attention has read, and how many more without prefix groups.</summary>
     public KvReads KvReads => _runner.KvReads;
@@ -47,27 +68,25 @@ public sealed partial class Engine : IDisposable
     /// Queues a request, one sequence per sample. Throws <see cref="ArgumentException"/> when a token id is outside the vocabulary or
     /// stop strings are given without a tokenizer, and <see cref="RequestTooLongException"/> when it can never fit.
     /// </summary>
-    public IReadOnlyList<Sequence> Add(Request request)
-    {
-        RequireVocabulary(request);
-        IReadOnlyList<Sequence> samples = _scheduler.Add(request);
-        if (Tokenizer is not null)
-        {
-            foreach (Sequence sequence in samples) _texts.Add(sequence, new OutputText(Tokenizer, request.Sampling));
-        }
-        return samples;
-    }
+    public IReadOnlyList<Sequence> Add(Request request) => AddArrived(request, Now);
 
-    /// <summary>Runs one step and returns what the sequences gained; empty when there is nothing to do. Valid until the next step.</summary>
+    /// <summary>
+    /// Runs one step and returns what the sequences gained, and the ends of those whose deadline passed; empty when there is nothing to do. Valid until the
+    /// next step.
+    /// </summary>
     public IReadOnlyList<TokenEvent> Step()
     {
         _events.Clear();
+        TimeSpan start = _scheduler.Now = Now;
+        EndLate();
         _scheduler.StepCost = _runner.StepCost;
         StepPlan plan = _scheduler.Plan();
         if (plan.IsEmpty) return _events;
 
         StepResult result = _runner.Run(plan);
-        foreach (TokenGain gain in _scheduler.Commit(plan, result)) _events.Add(Report(gain));
+        ReadOnlySpan<TokenGain> gains = _scheduler.Commit(plan, result);
+        BookTimes(plan, gains, start);
+        foreach (TokenGain gain in gains) _events.Add(Report(gain));
         return _events;
     }
 
@@ -77,11 +96,7 @@ public sealed partial class Engine : IDisposable
     /// </summary>
     public TokenEvent? Cancel(Sequence sequence)
     {
-        if (sequence.Status == SequenceStatus.Finished) return null;
-
-        _scheduler.Cancel(sequence);
-        string text = _texts.Remove(sequence, out OutputText? output) ? output.Flush() : "";
-        return EventOf(sequence, sequence.OutputLength, text);
+        return sequence.Status == SequenceStatus.Finished ? null : End(sequence, FinishReason.Cancelled);
     }
 
     /// <summary>
@@ -117,6 +132,28 @@ public sealed partial class Engine : IDisposable
     /// <summary>Disposes the runner.</summary>
     public void Dispose() => (_runner as IDisposable)?.Dispose();
 
+    /// <summary>Time since the engine was made: <see cref="Scheduler.Now"/> and the beginning of deadlines. May be read on any thread.</summary>
+    internal TimeSpan Now => _clock.GetElapsedTime(_beginning);
+
+    internal TimeProvider Clock => _clock;
+
+    /// <summary>Sequences that the last step admitted for the first time.</summary>
+    internal IReadOnlyList<Sequence> Started => _scheduler.Started;
+
+    /// <summary>Queues a request that arrived some time ago, at the door of a host.</summary>
+    internal IReadOnlyList<Sequence> AddArrived(Request request, TimeSpan arrivedAt)
+    {
+        RequireVocabulary(request);
+        _scheduler.Now = arrivedAt;
+        IReadOnlyList<Sequence> samples = _scheduler.Add(request);
+        foreach (Sequence sequence in samples)
+        {
+            _deadlines.Add(sequence);
+            if (Tokenizer is not null) _texts.Add(sequence, new OutputText(Tokenizer, request.Sampling));
+        }
+        return samples;
+    }
+
     internal static Request CreateRequest(ITokenizer? tokenizer, string prompt, SamplingOptions? sampling, string id)
     {
         if (tokenizer is null) throw new InvalidOperationException("A prompt of text needs an engine with a tokenizer; this one takes token ids.");
@@ -131,6 +168,31 @@ public sealed partial class Engine : IDisposable
             cancellationToken.ThrowIfCancellationRequested();
             foreach (TokenEvent gained in Step()) byId[gained.SequenceId].Add(gained);
         }
+    }
+
+    private void EndLate()
+    {
+        while (_deadlines.TryTakeLate(_scheduler.Now, out Sequence late))
+        {
+            _events.Add(End(late, FinishReason.TimedOut));
+            _times.TimedOut();
+        }
+    }
+
+    private TokenEvent End(Sequence sequence, FinishReason reason)
+    {
+        _scheduler.Finish(sequence, reason);
+        string text = _texts.Remove(sequence, out OutputText? output) ? output.Flush() : "";
+        return EventOf(sequence, sequence.OutputLength, text);
+    }
+
+    /// <summary>Learns from how long the step took, the scheduler's own work included.</summary>
+    private void BookTimes(StepPlan plan, ReadOnlySpan<TokenGain> gains, TimeSpan start)
+    {
+        TimeSpan now = Now, took = now - start;
+        foreach (TokenGain gain in gains) _times.Gained(gain.Sequence, now);
+        _deadlines.Observe(took);
+        _scheduler.Options.Budget.Observe(plan.Load, took.TotalSeconds);
     }
 
     /// <summary>Turns a gain into text. A stop string may end the sequence before its last token.</summary>

@@ -9,6 +9,12 @@ public sealed record EngineOptions
     /// <summary>Most query tokens in a step. More use the machine better; fewer keep the pause between two tokens of a stream short.</summary>
     public int TokenBudget { get; init; } = 512;
 
+    /// <summary>
+    /// What the pause between two tokens of a stream should be at most: steps get fewer prompt tokens where they would take longer, by what the steps of this
+    /// engine took so far. Null takes <see cref="TokenBudget"/> tokens always. Does not change any token.
+    /// </summary>
+    public TimeSpan? TimeBetweenTokens { get; init; }
+
     /// <summary>Most sequences running at the same time.</summary>
     public int MaxSequences { get; init; } = 256;
 
@@ -61,8 +67,14 @@ public sealed record EngineOptions
     /// <summary>How tokens are drafted and verified several at a time; null decodes a token a step.</summary>
     public SpeculationOptions? Speculation { get; init; }
 
-    /// <summary>Requests an <see cref="EngineHost"/> accepts before callers wait.</summary>
+    /// <summary>Requests that may wait in an <see cref="EngineHost"/>.</summary>
     public int QueueCapacity { get; init; } = 1024;
+
+    /// <summary>What becomes of requests whose deadline passes.</summary>
+    public TimeoutPolicy Timeouts { get; init; } = TimeoutPolicy.End;
+
+    /// <summary>How long keys and values are kept for the next turn of a conversation; null where requests say so themselves or not at all.</summary>
+    public IKeepAlive? KeepAlive { get; init; }
 
     /// <summary>Throws <see cref="ArgumentException"/> naming the option that is out of range.</summary>
     public void Validate()
@@ -74,6 +86,8 @@ public sealed record EngineOptions
         Require(KvMemoryBytes ?? 1, nameof(KvMemoryBytes));
         Require(QueueCapacity, nameof(QueueCapacity));
         Speculation?.Validate();
+        if (TimeBetweenTokens is { } pause && pause <= TimeSpan.Zero)
+            throw new ArgumentException($"EngineOptions.TimeBetweenTokens must be more than 0 ms, not {pause.TotalMilliseconds} ms.", nameof(TimeBetweenTokens));
         if (KvType is { } kv && !kv.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {kv}.", nameof(KvType));
         if (ComputeType is { } type && !type.IsFloat())
             throw new ArgumentException($"EngineOptions.ComputeType must be F32, F16 or BF16, not {type}.");
@@ -85,7 +99,12 @@ public sealed record EngineOptions
     /// The scheduler's numbers for a model: bytes of KV per block decide the number of blocks unless it is set. Throws
     /// <see cref="ArgumentException"/> when the memory, 1 GiB where it is null, does not hold a single block.
     /// </summary>
-    public SchedulerOptions ForModel(int modelContextLength, IReadOnlyList<int> endTokenIds, long bytesPerBlock, int maxTokensPerStep)
+    /// <param name="modelContextLength">Most tokens that the model takes.</param>
+    /// <param name="endTokenIds">The model's end-of-sequence ids.</param>
+    /// <param name="bytesPerBlock">Of keys and values.</param>
+    /// <param name="maxTokensPerStep">The runner's.</param>
+    /// <param name="tile">Tokens that the device computes together, for <see cref="TimeBetweenTokens"/>.</param>
+    public SchedulerOptions ForModel(int modelContextLength, IReadOnlyList<int> endTokenIds, long bytesPerBlock, int maxTokensPerStep, int tile = 1)
     {
         Validate();
         long memory = KvMemoryBytes ?? HostKvMemoryBytes, blocks = KvBlocks ?? WithoutBranches(Math.Min(int.MaxValue / BlockSize, memory / bytesPerBlock));
@@ -104,6 +123,8 @@ public sealed record EngineOptions
             Admission = Admission,
             Order = Order,
             Decodes = Decodes,
+            Budget = TimeBetweenTokens is { } pause ? new LatencyBudget(new LearnedStepTime(), pause, tile) : new FixedBudget(),
+            KeepAlive = KeepAlive,
             DraftNodes = Speculation?.NodesPerToken ?? 1,
             DraftLengths = Speculation is { DraftLength: null } adaptive
                 ? new AdaptiveDraftLength(adaptive.MaxDraftLength)

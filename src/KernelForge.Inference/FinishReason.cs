@@ -11,4 +11,7 @@ public enum FinishReason
 
     /// <summary>The caller gave it up.</summary>
     Cancelled,
+
+    /// <summary>Its deadline passed, or could not be met any more (<see cref="TimeoutPolicy"/>); what was generated until then is kept.</summary>
+    TimedOut,
 }

@@ -13,6 +13,7 @@ public class EngineOptionsTests
         { new() { KvMemoryBytes = 0 }, nameof(EngineOptions.KvMemoryBytes) },
         { new() { ContextLength = 1 }, nameof(EngineOptions.ContextLength) },
         { new() { QueueCapacity = 0 }, nameof(EngineOptions.QueueCapacity) },
+        { new() { TimeBetweenTokens = TimeSpan.Zero }, nameof(EngineOptions.TimeBetweenTokens) },
     };
 
     [Theory, MemberData(nameof(OutOfRange))]
@@ -74,6 +75,15 @@ public class EngineOptionsTests
         Assert.Same(engineOptions.Admission, options.Admission);
         Assert.Same(engineOptions.Order, options.Order);
         Assert.Same(engineOptions.Decodes, options.Decodes);
+    }
+
+    [Fact]
+    public void ForModel_TimeBetweenTokens_DecidesTheBudget()
+    {
+        var timed = new EngineOptions { TimeBetweenTokens = TimeSpan.FromMilliseconds(50) };
+
+        Assert.Equal(timed.TimeBetweenTokens, Assert.IsType<LatencyBudget>(timed.ForModel(2048, [2], 100, 1, tile: 128).Budget).Target);
+        Assert.IsType<FixedBudget>(new EngineOptions().ForModel(2048, [2], 100, 1).Budget);
     }
 
     [Fact]

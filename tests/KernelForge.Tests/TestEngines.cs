@@ -14,11 +14,13 @@ internal static class TestEngines
         BlockCount = 256, BlockSize = 4, ContextLength = ContextLength, TokenBudget = 32, MaxSequences = 8, EndTokenIds = [HashRunner.EndToken],
     };
 
-    public static Engine Create(SchedulerOptions? options = null, Func<IStepRunner, IStepRunner>? wrap = null, bool withText = true)
+    public static Engine Create(
+        SchedulerOptions? options = null, Func<IStepRunner, IStepRunner>? wrap = null, bool withText = true, TimeProvider? clock = null,
+        TimeoutPolicy timeouts = TimeoutPolicy.End)
     {
         options ??= Options;
         IStepRunner runner = new HashRunner(options.BlockCount, options.BlockSize, options.MaxTokensPerStep);
-        return new Engine(new Scheduler(options), wrap?.Invoke(runner) ?? runner, HashRunner.VocabularySize, withText ? Tokenizer : null);
+        return new Engine(new Scheduler(options), wrap?.Invoke(runner) ?? runner, HashRunner.VocabularySize, withText ? Tokenizer : null, timeouts, clock);
     }
 
     /// <summary>A request that ends after exactly this many tokens.</summary>

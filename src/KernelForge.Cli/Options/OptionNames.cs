@@ -8,6 +8,7 @@ internal static class OptionNames
     private static readonly (string Property, string Option)[] Names =
     [
         (Of(nameof(EngineOptions.TokenBudget)), "--token-budget"), (Of(nameof(EngineOptions.MaxSequences)), "--max-sequences"),
+        (Of(nameof(EngineOptions.TimeBetweenTokens)), "--time-between-tokens"),
         (Of(nameof(EngineOptions.KvMemoryBytes)), "--kv-memory"), (Of(nameof(EngineOptions.BlockSize)), "--block-size"),
         (Of(nameof(EngineOptions.ContextLength)), "--max-context"), (Of(nameof(EngineOptions.KvType)), "--kv-type"),
         (Of(nameof(EngineOptions.ComputeType)), "--compute-type"), ($"{nameof(SpeculationOptions)}.{nameof(SpeculationOptions.DraftModel)}", "--draft"),

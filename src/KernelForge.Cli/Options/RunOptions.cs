@@ -37,6 +37,9 @@ internal sealed record RunOptions
     /// <summary>Sizes of the engine.</summary>
     public EngineOptions Engine { get; init; } = new();
 
+    /// <summary>How answers are scheduled; null takes the engine's own way, first come, first served.</summary>
+    public ServingPolicy? Policy { get; init; }
+
     public static OptionTable Table { get; } = new(
         new OptionGroup("Files",
             new Option("--model", "DIR", "Hugging Face folder: config.json, *.safetensors, tokenizer.json"),
@@ -64,12 +67,14 @@ internal sealed record RunOptions
         new OptionGroup("Speed and memory; these change no token of any answer",
             new Option("--threads", "N", "threads that compute on the CPU", "one for each core"),
             new Option("--token-budget", "N", "most tokens that are computed in a step", "512"),
+            new Option("--time-between-tokens", "MS", "compute fewer prompt tokens in steps that would take longer than this", "off"),
             new Option("--max-sequences", "N", "most answers that grow at the same time", "256"),
             new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "1G; on CUDA 85 % of the free"),
             new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
             new Option("--no-prefix-cache", null, "compute every prompt in full, shared prefixes too"),
             new Option("--no-prefix-groups", null, "let each answer read a shared prefix by itself"),
-            EqualLengths.Option),
+            EqualLengths.Option,
+            PolicyOption.Option),
         DraftOptions.Group,
         new OptionGroup("Display",
             new Option("--quiet", null, "no progress and no summary on standard error")));
@@ -92,6 +97,7 @@ internal sealed record RunOptions
             Device = DeviceChoice.Of(parsed),
             Threads = parsed.Whole("--threads", 1, CpuDeviceOptions.MaxThreads) ?? 0,
             Engine = EngineOf(parsed),
+            Policy = PolicyOption.Of(parsed),
         };
         options.RequireConsistent();
         return options;
@@ -103,6 +109,7 @@ internal sealed record RunOptions
         return standard with
         {
             TokenBudget = parsed.Whole("--token-budget", 1) ?? standard.TokenBudget,
+            TimeBetweenTokens = parsed.Number("--time-between-tokens", 0.01f, 1e7f) is { } pause ? TimeSpan.FromMilliseconds(pause) : null,
             MaxSequences = parsed.Whole("--max-sequences", 1) ?? standard.MaxSequences,
             KvMemoryBytes = parsed.Size("--kv-memory"),
             BlockSize = parsed.Whole("--block-size", 1) ?? standard.BlockSize,

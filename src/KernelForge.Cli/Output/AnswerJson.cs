@@ -102,6 +102,7 @@ internal sealed partial class AnswerJson(ITokenizer tokenizer, string defaultMod
     {
         FinishReason.Stop => "stop",
         FinishReason.Length => "length",
+        FinishReason.TimedOut => "timed_out",
         _ => "cancelled",
     };
 }

@@ -42,7 +42,10 @@ public sealed partial class Scheduler
         int gained = sequence.OutputLength - before;
         sequence.ComputedLength = gained > 0 ? sequence.Length - 1 : computed; // the last gained token has no KV yet
         sequence.PeakComputedLength = Math.Max(sequence.PeakComputedLength, sequence.ComputedLength);
+        int published = sequence.TreeBlocks;
         _kv.Publish(sequence);
+        if (_options.PrefixCache) _shares.Computed(sequence, published, sequence.TreeBlocks);
+        else if (sequence.Siblings is not null) _shares.Computed(sequence, row.Start / _options.BlockSize, sequence.ComputedLength / _options.BlockSize);
         if (_options.MaxTokensPerStep > 1) _draftCoverage.Forget(sequence.Table.Blocks, row.Start);
         if (row.Samples) BookDraft(row, draftLength, tokens.Length - 1, ended: reason is not null);
         if (reason is { } why) End(sequence, why);
@@ -81,9 +84,22 @@ public sealed partial class Scheduler
 
     private void End(Sequence sequence, FinishReason reason)
     {
-        _kv.Release(sequence);
+        if (!sequence.WasAdmitted) _pins.End(sequence.Request.Session); // nobody else comes for them
+        if (reason is FinishReason.Stop or FinishReason.Length)
+        {
+            KeepTurn(sequence);
+            _admission.Ended(new EndedOutput(sequence.Request.TaskClass, sequence.OutputLength));
+        }
+        ReleaseBlocks(sequence, comesBack: false);
         sequence.Status = SequenceStatus.Finished;
         sequence.FinishReason = reason;
+    }
+
+    private void KeepTurn(Sequence sequence)
+    {
+        if (sequence.Request.Session.Length == 0) return;
+        double share = (double)sequence.TreeBlocks / _options.BlockCount, load = _counters.Waiting > 0 ? 1 : (double)_kv.InUse / _options.BlockCount;
+        _pins.Keep(sequence, new EndedTurn(sequence.Request.TaskClass, sequence.TreeBlocks * _options.BlockSize, share, load), Now);
     }
 
     private static void RequireMatch(StepPlan plan, StepResult result)

@@ -26,6 +26,8 @@ public sealed partial class Scheduler
             _draftLengths = new int[2 * decodes];
             _candidates = new DraftCandidate[2 * decodes];
         }
+        if (_options.MaxTokensPerStep == 1) return 0;
+
         Span<int> lengths = _draftLengths.AsSpan(0, decodes);
         lengths.Clear();
 
@@ -33,7 +35,7 @@ public sealed partial class Scheduler
         double lagScale = cost.DraftToken > 0 ? StepCost.DraftToken / cost.DraftToken : 1;
         int room = Math.Max(0, _budget - decodes), prompts = Math.Min(room, ListCandidates(lagScale));
         bool mayAdmit = _counters.Waiting > 0 && _running.Count < _options.MaxSequences;
-        int drafts = _options.MaxTokensPerStep == 1 ? 0 : prompts > 0 || mayAdmit ? room / 2 : room;
+        int drafts = prompts > 0 || mayAdmit ? room / 2 : room;
         int most = (drafts + _options.DraftNodes - 1) / _options.DraftNodes; // the last tree may be cut
         if (decodes > 0 && drafts > 0) _options.DraftLengths.Choose(_candidates.AsSpan(0, decodes), prompts, most, cost, lengths);
         return drafts;

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace KernelForge.Inference;
 
 /// <summary>
@@ -14,13 +12,15 @@ namespace KernelForge.Inference;
 public sealed partial class Scheduler
 {
     private readonly SchedulerOptions _options;
+    private readonly PrefixNeeds? _needs;
     private readonly KvBlocks _kv;
+    private readonly PrefixPins _pins;
     private readonly int[] _endTokenIds;
     private readonly StepPlan _plan;
     private readonly WaitingQueue _waiting = new();
     private readonly List<Sequence> _running = []; // by id, oldest first
-    private readonly List<KvDemand> _demands = [];
     private readonly List<TokenGain> _gains = [];
+    private readonly List<Sequence> _started = [];
     private int[] _contextLengths = [];
     private bool[] _chosen = [];
     private SchedulerCounters _counters;
@@ -33,9 +33,17 @@ public sealed partial class Scheduler
     {
         options.Validate();
         _options = options;
-        _kv = new KvBlocks(new BlockPool(options.BlockCount), options.BlockSize, options.PrefixCache);
+        _needs = options.PrefixPlan?.MakeNeeds();
+        _kv = new KvBlocks(new BlockPool(options.BlockCount), options.BlockSize, options.PrefixCache, options.WaitsForPrefixes, _needs)
+        {
+            EndPin = EndPin,
+        };
+        _pins = new PrefixPins(_kv.Tree, options.KeepAlive);
         _endTokenIds = [.. options.EndTokenIds];
         _plan = new StepPlan(options.BlockSize);
+        _admission = options.Admission.For(options);
+        _shares = new BlockShares(options.BlockCount);
+        _keyOf = sequence => options.Order.KeyOf(EntryOf(sequence));
         _draftCoverage = new DraftCoverage(options.BlockCount, options.BlockSize);
     }
 
@@ -51,9 +59,22 @@ public sealed partial class Scheduler
         Running = _running.Count,
         BlocksInUse = _kv.InUse,
         BlocksCached = _kv.Tree.IdleCount,
+        TurnsKept = _pins.Count,
+        TurnsResumed = _pins.Resumed,
+        Evictions = _kv.Evictions,
     };
 
+    /// <summary>
+    /// Time since some beginning, for orders and lifetimes that depend on it. Whoever steps the scheduler sets it before every plan; it does not look at a clock.
+    /// </summary>
+    public TimeSpan Now { get; set; }
+
+    /// <summary>Sequences that the last plan admitted for the first time.</summary>
+    internal IReadOnlyList<Sequence> Started => _started;
+
     internal KvBlocks Kv => _kv;
+
+    internal PrefixPins Pins => _pins;
 
     /// <summary>
     /// Queues a request as one sequence per sample. Samples after the first wait for a running one to compute the prompt and share its
@@ -62,18 +83,24 @@ public sealed partial class Scheduler
     /// </summary>
     public IReadOnlyList<Sequence> Add(Request request)
     {
-        int maxLength = LengthLimitOf(request);
+        int maxLength = LimitOrForget(request);
+        if (request.Session.Length > 0) _pins.Claim(request.Session, Now);
         var samples = new Sequence[request.Sampling.N];
         for (int i = 0; i < samples.Length; i++)
         {
-            Sequence sequence = samples[i] = new Sequence(_nextId++, request, i, maxLength);
-            sequence.QueueKey = _options.Order.KeyOf(new QueueEntry(sequence.Id, sequence.PromptLength, request.Sampling.MaxTokens));
+            Sequence sequence = samples[i] = new Sequence(_nextId++, request, i, maxLength) { Planned = _needs?.Claim(request) ?? -1, ArrivedAt = Now };
+            sequence.FinalBlocks = _kv.BlocksFor(maxLength - 1);
+            sequence.QueueKey = _keyOf(sequence);
+            _kv.Expect(sequence);
             if (samples.Length > 1) sequence.Siblings = samples;
-            _waiting.Add(sequence);
+            Enqueue(sequence);
         }
         _counters.Waiting += samples.Length;
         return samples;
     }
+
+    /// <summary>Throws <see cref="RequestTooLongException"/> as <see cref="Add"/> does.</summary>
+    internal void RequireFits(Request request) => LengthLimitOf(request);
 
     /// <summary>
     /// Chooses the rows of the next step and reserves their blocks. Planning again without a commit is allowed and plans the same work.
@@ -81,10 +108,13 @@ public sealed partial class Scheduler
     public StepPlan Plan()
     {
         _plan.Clear();
-        _budget = _options.TokenBudget;
+        _started.Clear();
+        if (_pins.TryEndUntil(Now)) _refused = null;
         _preempted = false;
 
-        PlanDecodes();
+        int decodes = SelectDecodes();
+        _budget = ChooseBudget(decodes);
+        PlanDecodes(decodes);
         PlanPrefills();
         if (!_preempted) Admit(); // what was just sent away must not come back in the same step
 
@@ -97,20 +127,46 @@ public sealed partial class Scheduler
     {
         if (sequence.Status == SequenceStatus.Finished) return;
 
-        if (sequence.Status == SequenceStatus.Waiting) _counters.Waiting--;
+        bool waited = sequence.Status == SequenceStatus.Waiting;
+        if (waited) _counters.Waiting--;
         else _running.Remove(sequence);
         End(sequence, reason);
+        if (waited) _kv.Abandon(sequence);
     }
 
     /// <summary>Ends a sequence that nobody wants any more.</summary>
     public void Cancel(Sequence sequence) => Finish(sequence, FinishReason.Cancelled);
 
-    /// <summary>Frees all blocks kept for later sequences.</summary>
-    public void ClearCache() => _kv.Tree.EvictAll();
-
-    private void PlanDecodes()
+    /// <summary>Frees all blocks kept for later sequences, those of ended turns too.</summary>
+    public void ClearCache()
     {
-        int drafts = ChooseDraftLengths(SelectDecodes()), next = 0;
+        _pins.EndAll();
+        _kv.Tree.EvictAll();
+    }
+
+    private bool EndPin()
+    {
+        _refused = null; // more may come free than is taken
+        return _pins.TryEndLeast(Now);
+    }
+
+    /// <summary>Asks the policy how many tokens the step may have: at least the decodes and one of a prompt, as far as these fit at all.</summary>
+    private int ChooseBudget(int decodes)
+    {
+        long context = 0;
+        int promptContext = -1;
+        for (int i = 0; i < _running.Count; i++)
+        {
+            if (_chosen[i]) context += _running[i].ComputedLength;
+            else if (promptContext < 0 && !IsDecoding(_running[i])) promptContext = _running[i].ComputedLength;
+        }
+        int wanted = _options.Budget.TokensFor(new StepLoad(decodes, context, 0, 0), Math.Max(0, promptContext), _options.TokenBudget);
+        return Math.Min(_options.TokenBudget, Math.Max(wanted, decodes + 1));
+    }
+
+    private void PlanDecodes(int decodes)
+    {
+        int drafts = ChooseDraftLengths(decodes), next = 0;
         for (int i = 0; i < _running.Count && _budget > 0; i++)
         {
             if (!_chosen[i]) continue;
@@ -190,73 +246,10 @@ public sealed partial class Scheduler
         if (length > 0) AddRow(new PlanRow(sequence, start, length, start + length == sequence.Length ? 1 : 0));
     }
 
-    private void Admit()
-    {
-        if (_counters.Waiting == 0 || _budget == 0 || _running.Count >= _options.MaxSequences) return;
-
-        ListDemands();
-        _waiting.StartPass();
-        while (_budget > 0 && _running.Count < _options.MaxSequences && _waiting.TryPeek(out Sequence candidate))
-        {
-            if (!_kv.TryFindShared(candidate, out int shared, out int idle))
-            {
-                _waiting.Defer();
-                continue;
-            }
-            if (_running.Count > 0 && !Admits(new KvDemand(idle, _kv.BlocksFor(candidate.Length) - shared, FinalBlocks(candidate) - shared))) break;
-
-            _waiting.Take();
-            Start(candidate);
-            PlanPrefill(candidate);
-            _demands.Add(DemandOf(candidate));
-        }
-        _waiting.EndPass();
-    }
-
-    private bool Admits(in KvDemand candidate)
-    {
-        int privateBlocks = 0;
-        Span<KvDemand> running = CollectionsMarshal.AsSpan(_demands);
-        foreach (ref readonly KvDemand demand in running) privateBlocks += demand.Held;
-        return _options.Admission.Admits(running, candidate, _options.BlockCount - (_kv.InUse - privateBlocks));
-    }
-
-    private void ListDemands()
-    {
-        _demands.Clear();
-        foreach (Sequence sequence in _running) _demands.Add(DemandOf(sequence));
-    }
-
-    private KvDemand DemandOf(Sequence sequence)
-    {
-        int count = sequence.Table.Count;
-        return new KvDemand(_kv.PrivateBlocks(sequence), Math.Max(0, _kv.BlocksFor(sequence.Length) - count), FinalBlocks(sequence) - count);
-    }
-
-    private void Start(Sequence sequence)
-    {
-        _kv.Attach(sequence);
-        sequence.Status = SequenceStatus.Running;
-        sequence.Preempted = false;
-        sequence.DraftedLength = 0;
-        if (!sequence.WasAdmitted)
-        {
-            sequence.WasAdmitted = true;
-            sequence.StepsSinceDraft = _stepsSinceDraft;
-            sequence.CachedLength = sequence.ComputedLength;
-            _counters.PromptTokensReused += sequence.CachedLength;
-        }
-
-        int place = _running.Count;
-        while (place > 0 && _running[place - 1].Id > sequence.Id) place--;
-        _running.Insert(place, sequence);
-        _counters.Waiting--;
-    }
-
     private void Preempt(Sequence sequence)
     {
         _running.Remove(sequence);
-        _kv.Release(sequence);
+        ReleaseBlocks(sequence, comesBack: true);
         sequence.Status = SequenceStatus.Waiting;
         sequence.Preempted = true;
         _waiting.AddPreempted(sequence);
@@ -270,6 +263,21 @@ public sealed partial class Scheduler
         _plan.Add(row);
         _budget -= row.Cost;
         return row.Cost;
+    }
+
+    /// <summary>A refused request needs no prefix.</summary>
+    private int LimitOrForget(Request request)
+    {
+        try
+        {
+            return LengthLimitOf(request);
+        }
+        catch (RequestTooLongException) when (_needs is not null)
+        {
+            for (int i = 0; i < request.Sampling.N; i++) _needs.Drop(request);
+            _kv.ReconsiderCached(request.PromptTokenIds);
+            throw;
+        }
     }
 
     private int LengthLimitOf(Request request)
@@ -287,8 +295,6 @@ public sealed partial class Scheduler
             throw new RequestTooLongException($"Prompt and limit come to {limit} tokens; the KV cache has room for {room}.", limit, room);
         return limit;
     }
-
-    private int FinalBlocks(Sequence sequence) => _kv.BlocksFor(sequence.MaxLength - 1);
 
     private static bool IsDecoding(Sequence sequence) => sequence.Length - sequence.ComputedLength == 1;
 }

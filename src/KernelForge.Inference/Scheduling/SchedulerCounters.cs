@@ -9,7 +9,7 @@ public record struct SchedulerCounters
     /// <summary>Sequences that hold blocks.</summary>
     public int Running { get; internal set; }
 
-    /// <summary>Distinct blocks held by running sequences.</summary>
+    /// <summary>Distinct blocks held by running sequences, and for turns to come.</summary>
     public int BlocksInUse { get; internal set; }
 
     /// <summary>Largest number of blocks in use after any plan.</summary>
@@ -17,6 +17,12 @@ public record struct SchedulerCounters
 
     /// <summary>Blocks kept for later sequences and free to be taken.</summary>
     public int BlocksCached { get; internal set; }
+
+    /// <summary>Ended turns whose blocks are kept for the next one of their session; these blocks are in use.</summary>
+    public int TurnsKept { get; internal set; }
+
+    /// <summary>Turns that came while the blocks of the one before were kept.</summary>
+    public long TurnsResumed { get; internal set; }
 
     /// <summary>Prompt tokens computed, each counted once per sequence that computed it.</summary>
     public long PromptTokensComputed { get; internal set; }
@@ -32,6 +38,9 @@ public record struct SchedulerCounters
 
     /// <summary>Times a running sequence was sent back to the queue.</summary>
     public long Preemptions { get; internal set; }
+
+    /// <summary>Cached blocks that were taken for other tokens.</summary>
+    public long Evictions { get; internal set; }
 
     /// <summary>Steps committed.</summary>
     public long Steps { get; internal set; }

@@ -33,6 +33,21 @@ public sealed record SchedulerOptions
     /// <summary>Whether the next one may enter.</summary>
     public IAdmissionPolicy Admission { get; init; } = new ReserveAllAdmission();
 
+    /// <summary>How many tokens a step may have, at most <see cref="TokenBudget"/>.</summary>
+    public IStepBudget Budget { get; init; } = new FixedBudget();
+
+    /// <summary>
+    /// Whether a sequence whose next block another one is computing waits for it, so that nothing is computed twice; others go before it meanwhile.
+    /// </summary>
+    public bool WaitsForPrefixes { get; init; } = true;
+
+    /// <summary>
+    /// What the requests of a job share, when they are known beforehand: KV of a prefix is kept while a sequence of the plan waits for it, the one needed last
+    /// evicted first, and freed with the last sequence that needs it. Goes with <see cref="GlobalPrefixPlan.OrderPolicy"/>. Without effect on memory when
+    /// <see cref="PrefixCache"/> is off.
+    /// </summary>
+    public GlobalPrefixPlan? PrefixPlan { get; init; }
+
     /// <summary>Which of the decoding ones step.</summary>
     public IDecodeSelector Decodes { get; init; } = new AllDecodes();
 
@@ -42,6 +57,12 @@ public sealed record SchedulerOptions
     /// <summary>Nodes of a token tree for each token of its draft length; 1 where drafts are chains.</summary>
     public int DraftNodes { get; init; } = 1;
 
+    /// <summary>
+    /// How long keys and values of an ended turn are kept for the next one of its <see cref="Request.Session"/>, where the request does not say
+    /// (<see cref="Request.KeepFor"/>); null keeps none of those.
+    /// </summary>
+    public IKeepAlive? KeepAlive { get; init; }
+
     internal void Validate()
     {
         Require(BlockCount, nameof(BlockCount));
@@ -50,6 +71,8 @@ public sealed record SchedulerOptions
         Require(MaxSequences, nameof(MaxSequences));
         Require(MaxTokensPerStep, nameof(MaxTokensPerStep));
         Require(DraftNodes, nameof(DraftNodes));
+        if (PrefixPlan is { } plan && plan.BlockSize != BlockSize)
+            throw new ArgumentException($"SchedulerOptions.PrefixPlan must be made for blocks of {BlockSize} tokens, not {plan.BlockSize}.");
         if (ContextLength < 2) throw new ArgumentException($"SchedulerOptions.ContextLength must be 2 or more, not {ContextLength}.");
     }
 

@@ -44,6 +44,9 @@ public sealed class StepPlan
     /// <summary>Query tokens of all rows, drafts not included.</summary>
     public int QueryTokens { get; private set; }
 
+    /// <summary>What its time depends on; drafted tokens count as prompt tokens, which cost as much.</summary>
+    public StepLoad Load { get; private set; }
+
     /// <summary>Whether there is nothing to run.</summary>
     public bool IsEmpty => _rows.Count == 0;
 
@@ -51,11 +54,24 @@ public sealed class StepPlan
     {
         _rows.Clear();
         QueryTokens = 0;
+        Load = default;
     }
 
     internal void Add(in PlanRow row)
     {
         _rows.Add(row);
         QueryTokens += row.Length;
+        Load = LoadWith(row);
+    }
+
+    private StepLoad LoadWith(in PlanRow row)
+    {
+        bool decodes = row.Samples && row.Length == 1;
+        int prompt = row.Cost - (decodes ? 1 : 0), before = row.Start + (decodes ? 1 : 0);
+        return new StepLoad(
+            Load.Decodes + (decodes ? 1 : 0),
+            Load.DecodeContext + (decodes ? row.Start : 0),
+            Load.PromptTokens + prompt,
+            Load.PromptContext + prompt * (long)before + prompt * (prompt + 1L) / 2);
     }
 }

@@ -28,6 +28,18 @@ internal sealed class WaitingQueue
         _items[place - 1] = sequence;
     }
 
+    /// <summary>Gives all waiting sequences new keys. Costs as much as there are of them.</summary>
+    public void Rekey(Func<Sequence, long> keyOf)
+    {
+        Sequence? last = null;
+        foreach (Sequence? sequence in _items.AsSpan(_head, _tail - _head))
+        {
+            if (sequence!.Status == SequenceStatus.Waiting) sequence.QueueKey = keyOf(sequence);
+            _unsorted |= last is not null && Compare(sequence, last) < 0;
+            last = sequence;
+        }
+    }
+
     public void StartPass()
     {
         if (_unsorted) Array.Sort(_items, _head, _tail - _head, ByPlace!);
@@ -63,7 +75,8 @@ internal sealed class WaitingQueue
         _head = _cursor - _deferred;
     }
 
-    private static int Compare(Sequence a, Sequence b)
+    /// <summary>Negative when <paramref name="a"/> is before <paramref name="b"/>.</summary>
+    public static int Compare(Sequence a, Sequence b)
     {
         int byPreemption = b.Preempted.CompareTo(a.Preempted);
         int byKey = byPreemption != 0 ? byPreemption : a.QueueKey.CompareTo(b.QueueKey);

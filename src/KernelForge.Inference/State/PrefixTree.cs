@@ -2,14 +2,14 @@ namespace KernelForge.Inference;
 
 /// <summary>
 /// Which token prefixes already have KV blocks: a tree whose nodes are full blocks, each known by its parent and its own tokens.
-/// A node is the block itself, so node and block ids are the same and the tree allocates nothing after construction
-/// (the eviction queue grows once).
+/// A node is the block itself, so node and block ids are the same and the tree allocates nothing after construction.
 /// </summary>
 /// <remarks>
 /// A node is <i>ready</i> (KV computed, the tree holds one reference) or <i>pending</i> (in the table of one running sequence,
 /// which is computing it; no reference of the tree). A ready node's parent is ready. Pending nodes below a pending node belong
 /// to the same sequence, so they form a chain. A sequence that holds a ready node holds all its ancestors: what is idle can
-/// therefore always be evicted, leaves first.
+/// therefore always be evicted, leaves first: those given back longest ago, and after them those that a planned job still needs, the one needed last of all
+/// first (Belady). Blocks of a planned job that none of its sequences waits for are freed instead of becoming idle.
 /// Children are found by a hash of (parent, tokens) and confirmed by comparing both.
 /// </remarks>
 internal sealed class PrefixTree
@@ -23,14 +23,15 @@ internal sealed class PrefixTree
     private readonly NodeState[] _states;
     private readonly int[] _parents, _childCounts, _pendingChildren, _nextInBucket, _buckets, _tokens;
     private readonly long[] _stamps; // pending: when registered; ready: when last given back
-    private readonly PriorityQueue<int, long> _evictable = new();
-    private readonly bool[] _queued;
+    private readonly EvictionQueue _evictable; // idle leaves
+    private readonly PrefixNeeds? _needs;
+    private readonly int[] _labels; // what the needs know a ready block by
     private long _clock;
 
-    /// <summary>Fewer buckets than blocks only make it slower; tests pass 1.</summary>
-    public PrefixTree(BlockPool pool, int blockSize, int? bucketCount = null)
+    /// <summary>Fewer buckets than blocks only make it slower; tests pass 1. The needs say until when blocks of a planned job are needed.</summary>
+    public PrefixTree(BlockPool pool, int blockSize, int? bucketCount = null, PrefixNeeds? needs = null)
     {
-        (_pool, _blockSize) = (pool, blockSize);
+        (_pool, _blockSize, _needs) = (pool, blockSize, needs);
         int count = pool.Capacity;
         _states = new NodeState[count];
         _parents = new int[count];
@@ -39,7 +40,8 @@ internal sealed class PrefixTree
         _nextInBucket = new int[count];
         _tokens = new int[count * blockSize];
         _stamps = new long[count];
-        _queued = new bool[count];
+        _evictable = new EvictionQueue(count);
+        _labels = new int[count];
         _buckets = new int[bucketCount ?? (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)count)];
         Array.Fill(_buckets, -1);
     }
@@ -116,11 +118,20 @@ internal sealed class PrefixTree
     /// <summary>Adds a reference to a block of the tree, or of another sequence.</summary>
     public void Acquire(int block)
     {
-        if (IsReady(block) && _pool.References(block) == 1) IdleCount--;
+        if (IsReady(block) && _pool.References(block) == 1)
+        {
+            IdleCount--;
+            _evictable.Remove(block);
+        }
         _pool.AddReference(block);
     }
 
-    /// <summary>Gives a sequence's reference back. A ready block stays as idle, a pending one leaves the tree.</summary>
+    /// <summary>Says what a block that a sequence holds is for: a label of <see cref="PrefixNeeds"/>.</summary>
+    public void Label(int block, int label) => _labels[block] = label;
+
+    /// <summary>
+    /// Gives a sequence's reference back. A ready block stays as idle or, when a plan says that nobody needs it, is freed; a pending one leaves the tree.
+    /// </summary>
     public void Release(int block)
     {
         RemovePending(block);
@@ -129,7 +140,16 @@ internal sealed class PrefixTree
 
         IdleCount++;
         _stamps[block] = ++_clock;
-        OfferForEviction(block);
+        Reconsider(block);
+    }
+
+    /// <summary>Asks anew when an idle block is needed, because that changed.</summary>
+    public void Reconsider(int block)
+    {
+        if (!IsIdleLeaf(block)) return;
+
+        if (IsDead(block)) Free(block);
+        else _evictable.Set(block, EvictionKeyOf(block));
     }
 
     /// <summary>Removes the block, if it is pending, and the pending ones below it. They stay with their sequence.</summary>
@@ -146,26 +166,13 @@ internal sealed class PrefixTree
         }
     }
 
-    /// <summary>Frees the idle leaf given back longest ago; false when nothing is idle.</summary>
+    /// <summary>Frees the idle leaf given back longest ago, or the one needed last when all are needed; false when nothing is idle.</summary>
     public bool TryEvict()
     {
-        while (_evictable.TryDequeue(out int block, out long stamp))
-        {
-            _queued[block] = false;
-            if (!IsIdleLeaf(block)) continue;
-            if (stamp != _stamps[block])
-            {
-                OfferForEviction(block); // used again since it was queued
-                continue;
-            }
+        if (!_evictable.TryPeek(out int block)) return false;
 
-            Unlink(block);
-            ReadyCount--;
-            IdleCount--;
-            _pool.Release(block);
-            return true;
-        }
-        return false;
+        Free(block);
+        return true;
     }
 
     /// <summary>Frees every idle block.</summary>
@@ -194,7 +201,8 @@ internal sealed class PrefixTree
                 if (_pool.References(block) == 1) idle++;
                 Expect(parent == Root || IsReady(parent), block, "is ready below a block that is not");
                 Expect(parent == Root || _pool.References(parent) > 1 || _pool.References(block) == 1, block, "is held and its parent is not");
-                Expect(!IsIdleLeaf(block) || _queued[block], block, "is an idle leaf and cannot be evicted");
+                Expect(!IsIdleLeaf(block) || !IsDead(block), block, "is kept and nobody needs it");
+                Expect(!IsIdleLeaf(block) || _evictable.KeyOf(block) == EvictionKeyOf(block), block, "is queued for eviction by an old key");
             }
             else
             {
@@ -205,7 +213,10 @@ internal sealed class PrefixTree
         }
 
         for (int block = 0; block < _states.Length; block++)
+        {
             Expect(childCounts[block] == (Contains(block) ? _childCounts[block] : 0), block, "has a wrong child count");
+            Expect(_evictable.Contains(block) == IsIdleLeaf(block), block, "is an idle leaf or can be evicted, but not both");
+        }
         if (ready != ReadyCount || idle != IdleCount)
             throw new InvalidOperationException($"PrefixTree: counted {ready} ready and {idle} idle, expected {ReadyCount} and {IdleCount}.");
     }
@@ -219,12 +230,34 @@ internal sealed class PrefixTree
 
     private bool IsIdleLeaf(int block) => IsReady(block) && _pool.References(block) == 1 && _childCounts[block] == 0;
 
-    private void OfferForEviction(int block)
-    {
-        if (_queued[block] || !IsIdleLeaf(block)) return;
+    private bool IsDead(int block) => _needs is { } needs && _labels[block] != PrefixNeeds.Unplanned && needs.NextOf(_labels[block]) == PrefixNeeds.Never;
 
-        _queued[block] = true;
-        _evictable.Enqueue(block, _stamps[block]);
+    /// <summary>Blocks that nobody waits for go by the time they were given back, before all others; those go by their next use, latest first.</summary>
+    private long EvictionKeyOf(int block)
+    {
+        long next = _needs is { } needs && _labels[block] != PrefixNeeds.Unplanned ? needs.NextOf(_labels[block]) : PrefixNeeds.Never;
+        return next == PrefixNeeds.Never ? _stamps[block] : long.MaxValue - next;
+    }
+
+    /// <summary>Frees an idle leaf, and those before it that nobody needs and that become leaves by it.</summary>
+    private void Free(int block)
+    {
+        while (true)
+        {
+            int parent = _parents[block];
+            _evictable.Remove(block);
+            Unlink(block);
+            ReadyCount--;
+            IdleCount--;
+            _pool.Release(block);
+            if (parent == Root || !IsIdleLeaf(parent)) return;
+            if (!IsDead(parent))
+            {
+                _evictable.Set(parent, EvictionKeyOf(parent));
+                return;
+            }
+            block = parent;
+        }
     }
 
     private void Link(int parent, ReadOnlySpan<int> tokens, int block, NodeState state)
@@ -239,6 +272,7 @@ internal sealed class PrefixTree
         _parents[block] = parent;
         _childCounts[block] = 0;
         _pendingChildren[block] = -1;
+        _labels[block] = PrefixNeeds.Unplanned;
         if (parent != Root) _childCounts[parent]++;
     }
 
@@ -253,7 +287,6 @@ internal sealed class PrefixTree
         if (parent == Root) return;
         if (_pendingChildren[parent] == block) _pendingChildren[parent] = -1;
         _childCounts[parent]--;
-        OfferForEviction(parent);
     }
 
     private int FindChild(int parent, ReadOnlySpan<int> tokens)

@@ -67,6 +67,15 @@ public sealed class Sequence
     /// <summary>One entry per generated token when the request asked for log-probabilities, else null.</summary>
     public IReadOnlyList<TokenLogProbs>? OutputLogProbs => LogProbs;
 
+    /// <summary>When it arrived, on the scheduler's clock.</summary>
+    public TimeSpan ArrivedAt { get; internal init; }
+
+    /// <summary>When it should have ended, on the scheduler's clock; null when nobody minds.</summary>
+    public TimeSpan? Deadline => ArrivedAt + Request.Timeout;
+
+    /// <summary>When it last gained a token, on the scheduler's clock; null before the first one.</summary>
+    internal TimeSpan? LastGainAt { get; set; }
+
     internal List<TokenLogProbs>? LogProbs { get; }
 
     /// <summary>Leading blocks of the table that the prefix tree has as computed.</summary>
@@ -86,6 +95,18 @@ public sealed class Sequence
     /// <summary>Leading tokens that a draft model has computed, for this sequence or one that it shares them with, as far as the scheduler looked.</summary>
     internal int DraftedLength { get; set; }
 
+    /// <summary>Blocks it takes when it is as long as it may be; the last token needs no KV.</summary>
+    internal int FinalBlocks { get; set; }
+
+    /// <summary>Leading blocks of the table that <see cref="BlockShares"/> counts for other sequences.</summary>
+    internal int CountedElsewhere { get; set; }
+
+    /// <summary>Tokens that admission expects it to gain still.</summary>
+    internal int TokensLeft { get; set; }
+
+    /// <summary>Step in which admission expects its last token.</summary>
+    internal long ExpectedEnd { get; set; }
+
     /// <summary>Samples of the same request, this one included; null when there is only one.</summary>
     internal Sequence[]? Siblings { get; set; }
 
@@ -93,6 +114,9 @@ public sealed class Sequence
     internal long QueueKey { get; set; }
 
     internal bool Preempted { get; set; }
+
+    /// <summary>Its number in <see cref="SchedulerOptions.PrefixPlan"/>; -1 when it is not part of one.</summary>
+    internal int Planned { get; init; } = -1;
 
     /// <summary>The pending block this sequence waits for, if it was deferred.</summary>
     internal PendingBlock Awaited { get; set; }

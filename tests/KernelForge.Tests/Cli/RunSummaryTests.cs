@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using KernelForge.Cli;
+using KernelForge.Inference;
 
 namespace KernelForge.Tests;
 
@@ -51,6 +52,23 @@ public class RunSummaryTests
         Assert.Contains("equal lengths     in 1 of 2 steps with decodes (50.0 %)", TextOf(summary), StringComparison.Ordinal);
         Assert.Equal((1, 0.5), ((int)JsonOf(summary)["grouped_steps"]!, (double)JsonOf(summary)["grouping_rate"]!));
         Assert.Null(JsonOf(Summary)["grouped_steps"]);
+    }
+
+    [Fact]
+    public void Latencies_AreShownInMilliseconds()
+    {
+        var pauses = new LatencySummary(30, Ms(11), Ms(10), Ms(20.5), Ms(40), Ms(41.25));
+        RunSummary summary = Summary with { Latencies = new LatencyCounters(default, pauses, 0), TimeBetweenTokens = Ms(50) };
+
+        string text = TextOf(summary);
+        Assert.Contains("first token       none" + Environment.NewLine, text, StringComparison.Ordinal);
+        Assert.Contains("between tokens    10 ms for half, 20.5 ms at 90 %, 40 ms at 99 %, 41.25 ms at most; 50 ms asked for", text, StringComparison.Ordinal);
+        JsonNode json = JsonOf(summary)["time_between_tokens_ms"]!;
+        Assert.Equal((30, 11, 10, 20.5, 40, 41.25), ((int)json["count"]!, (double)json["mean"]!, (double)json["p50"]!, (double)json["p90"]!, (double)json["p99"]!, (double)json["max"]!));
+        Assert.Equal((0, 50), ((int)JsonOf(summary)["time_to_first_token_ms"]!["count"]!, (double)JsonOf(summary)["time_between_tokens_target_ms"]!));
+        Assert.Null(JsonOf(Summary)["time_between_tokens_target_ms"]);
+
+        static TimeSpan Ms(double milliseconds) => TimeSpan.FromMilliseconds(milliseconds);
     }
 
     private static RunSummary Summary { get; } = new()

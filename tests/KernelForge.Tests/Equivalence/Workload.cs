@@ -24,7 +24,10 @@ internal static class Workload
             MinTokens = i == 3 ? Math.Min(5, mostTokens) : 0,
             IgnoreEndToken = i % 4 == 2,
             StopTokenIds = i % 2 == 0 ? [] : [20, 40],
-        }))];
+        })
+        {
+            Priority = i % 3, Tenant = $"t{i % 2}", Session = i % 4 == 0 ? "" : $"s{i % 5}", Timeout = i % 5 == 0 ? TimeSpan.FromSeconds(i) : null,
+        })];
     }
 
     private static int[] Tokens(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(HashRunner.VocabularySize))];

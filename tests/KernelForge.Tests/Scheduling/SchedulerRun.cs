@@ -84,6 +84,7 @@ internal sealed class SchedulerRun
         KvBlocks kv = Scheduler.Kv;
         kv.Pool.CheckIntegrity();
         kv.Tree.CheckIntegrity();
+        Scheduler.CheckShares(recount: Scheduler.Counters.Steps % 7 == 0);
 
         var holders = new int[kv.Pool.Capacity];
         foreach (Sequence sequence in _live)
@@ -92,6 +93,7 @@ internal sealed class SchedulerRun
             foreach (int block in sequence.Table.Blocks) holders[block]++;
         }
         _live.RemoveAll(sequence => sequence.Status == SequenceStatus.Finished);
+        for (int block = 0; Scheduler.Pins.Count > 0 && block < holders.Length; block++) holders[block] += Scheduler.Pins.HoldersOf(block);
         for (int block = 0; block < holders.Length; block++)
             Assert.Equal(holders[block] + (kv.Tree.IsReady(block) ? 1 : 0), kv.Pool.References(block));
         Assert.Equal(holders.Count(count => count > 0), Scheduler.Counters.BlocksInUse);

@@ -451,9 +451,15 @@ public class SchedulerTests
         }
     }
 
-    private sealed class AdmitEverything : IAdmissionPolicy
+    private sealed class AdmitEverything : IAdmissionPolicy, IAdmission
     {
-        public bool Admits(ReadOnlySpan<KvDemand> running, in KvDemand candidate, int capacity) => true;
+        public IAdmission For(SchedulerOptions options) => this;
+
+        public void Begin(ReadOnlySpan<KvDemand> running, int capacity)
+        {
+        }
+
+        public bool TryAdmit(in KvDemand candidate) => true;
     }
 
     private sealed class LongestOnly : IDecodeSelector
