@@ -13,12 +13,15 @@ internal static class Commands
                kf info [--model DIR] [options]                           describe this machine and a model
                kf quantize --model DIR --output DIR --format w4g128      write a model with 4-bit or 8-bit weights
                kf perplexity --model DIR --input FILE                    measure how well a model predicts texts
+               kf simulate --workload NAME | --trace FILE                show how policies would serve requests on a device
+               kf profile --model DIR --output FILE.json                 measure what steps cost on this machine
+               kf advise --device NAME --model NAME --trace FILE         recommend batch size, token budget and answer limit
                kf VERB --help                                            all options of a verb, with examples
                kf --version
 
         """;
 
-    private static readonly string[] Verbs = ["run", "info", "quantize", "perplexity"];
+    private static readonly string[] Verbs = ["run", "info", "quantize", "perplexity", "simulate", "profile", "advise"];
 
     /// <summary>Runs a command line and returns its exit code. Cancelling <paramref name="stop"/> ends a run after its current step.</summary>
     public static int Run(string[] arguments, Terminal terminal, CancellationToken stop = default)
@@ -57,10 +60,16 @@ internal static class Commands
             case "info" when wantsHelp: return Explain(InfoCommand.WriteHelp, terminal);
             case "quantize" when wantsHelp: return Explain(QuantizeCommand.WriteHelp, terminal);
             case "perplexity" when wantsHelp: return Explain(PerplexityCommand.WriteHelp, terminal);
+            case "simulate" when wantsHelp: return Explain(SimulateCommand.WriteHelp, terminal);
+            case "profile" when wantsHelp: return Explain(ProfileCommand.WriteHelp, terminal);
+            case "advise" when wantsHelp: return Explain(AdviseCommand.WriteHelp, terminal);
             case "run": return RunCommand.Run(RunOptions.Parse(rest), terminal, stop);
             case "info": return InfoCommand.Run(InfoCommand.Table.Parse(rest), terminal);
             case "quantize": return QuantizeCommand.Run(rest, terminal, stop);
             case "perplexity": return PerplexityCommand.Run(rest, terminal, stop);
+            case "simulate": return SimulateCommand.Run(rest, terminal, stop);
+            case "profile": return ProfileCommand.Run(rest, terminal, stop);
+            case "advise": return AdviseCommand.Run(rest, terminal);
             default: throw new CommandException($"Unknown command '{verb}'{Nearest.Suggestion(verb, Verbs)}. See kf --help.");
         }
     }
