@@ -29,6 +29,6 @@ internal sealed class BenchConfig : ManualConfig
         AddColumn(TargetMethodColumn.Method);
         AddColumnProvider(DefaultColumnProviders.Params, DefaultColumnProviders.Metrics);
         AddColumn(StatisticColumn.Median, StatisticColumn.Min, BaselineRatioColumn.RatioMean);
-        AddColumn([.. OperatorColumn.All, .. PipelineColumn.All, .. SpeculationColumn.All, .. EmulatorColumn.All]);
+        AddColumn([.. OperatorColumn.All, .. PipelineColumn.All, .. SpeculationColumn.All, .. PrefixJobColumn.All, .. EmulatorColumn.All]);
     }
 }

@@ -80,6 +80,92 @@ public class DraftStepBench
     }
 }
 
+/// <summary>
+/// What a step costs with a full cache, by how many run and how many wait: <see cref="Steady"/> while nothing ends, so that the first in line stays
+/// refused, <see cref="Turnover"/> where sequences end and others take their places in nearly every step.
+/// </summary>
+[MemoryDiagnoser(displayGenColumns: false)]
+[InvocationCount(1), WarmupCount(3), IterationCount(10)]
+public class AdmissionStepBench
+{
+    private const int Steps = 100, PromptLength = 64, MostTokens = 512, BlockSize = 16;
+
+    private Request[] _requests = [];
+    private Scheduler _scheduler = null!;
+
+    [Params("reserve-all", "aggressive", "past-future", "kernelforge")]
+    public string Policy { get; set; } = "";
+
+    [Params(64, 1024, 4096)]
+    public int Running { get; set; }
+
+    [Params(0, 1000, 100_000)]
+    public int Waiting { get; set; }
+
+    [GlobalSetup]
+    public void MakeRequests()
+    {
+        var random = new Random(1);
+        _requests = new Request[Running * 4 + Waiting];
+        for (int i = 0; i < _requests.Length; i++)
+        {
+            int length = random.Next(1, MostTokens);
+            int[] prompt = [.. Enumerable.Range(0, PromptLength).Select(_ => random.Next(32_000))];
+            _requests[i] = new Request(prompt, new SamplingOptions { MaxTokens = length }) { ExpectedTokens = length };
+        }
+    }
+
+    /// <summary>Sequences of all ages, as many as may run at once.</summary>
+    [IterationSetup(Target = nameof(Turnover))]
+    public void StartTurnover()
+    {
+        _scheduler = new Scheduler(OptionsOf(mostSequences: Running));
+        foreach (Request request in _requests) _scheduler.Add(request);
+        for (int i = 0; i < MostTokens; i++) ConstantRunner.Step(_scheduler);
+    }
+
+    /// <summary>Long outputs, so that nothing ends; one more sequence than fits, and those that wait behind it.</summary>
+    [IterationSetup(Target = nameof(Steady))]
+    public void StartSteady()
+    {
+        _scheduler = new Scheduler(OptionsOf(mostSequences: Policy == "aggressive" ? Running : 2 * Running));
+        var sampling = new SamplingOptions { MaxTokens = MostTokens };
+        for (int i = 0; i < Running + Waiting; i++) _scheduler.Add(new Request(_requests[i].PromptTokenIds, sampling));
+        for (int i = 0; i < 150; i++) ConstantRunner.Step(_scheduler);
+    }
+
+    [Benchmark(OperationsPerInvoke = Steps)]
+    public void Steady()
+    {
+        for (int i = 0; i < Steps; i++) ConstantRunner.Step(_scheduler);
+    }
+
+    [Benchmark(OperationsPerInvoke = Steps)]
+    public void Turnover()
+    {
+        for (int i = 0; i < Steps; i++) ConstantRunner.Step(_scheduler);
+    }
+
+    private SchedulerOptions OptionsOf(int mostSequences)
+    {
+        var options = new SchedulerOptions
+        {
+            BlockCount = Running * ((PromptLength + MostTokens) / BlockSize),
+            BlockSize = BlockSize,
+            ContextLength = 4096,
+            TokenBudget = 8192,
+            MaxSequences = mostSequences,
+        };
+        return Policy switch
+        {
+            "reserve-all" => options with { Admission = new ReserveAllAdmission() },
+            "aggressive" => options with { Admission = new AggressiveAdmission(0.99) },
+            "past-future" => options with { Admission = new PastFutureAdmission() },
+            _ => ServingPolicy.Named(Policy).Apply(options, _requests) with { MaxSequences = mostSequences },
+        };
+    }
+}
+
 /// <summary>Scheduling of 10,000 requests that share their first 4,096 tokens, from the queue to the end; a time is that of one request.</summary>
 [MemoryDiagnoser(displayGenColumns: false)]
 [InvocationCount(1), WarmupCount(1), IterationCount(5)]

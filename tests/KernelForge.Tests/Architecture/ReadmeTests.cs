@@ -140,6 +140,61 @@ public partial class ReadmeTests
         Assert.True(drafts.Accepted > 0);
     }
 
+    [Fact]
+    public async Task Online()
+    {
+        (string prompt, string expected) = DemoModelTests.Samples()[0];
+        (string user, string chat) = ("someone", "a talk");
+        var text = new StringBuilder();
+        Environment.CurrentDirectory = Repository.Root;
+
+        // README begin
+        var options = new EngineOptions
+        {
+            TimeBetweenTokens = TimeSpan.FromMilliseconds(50),        // long prompts are computed in parts that keep it
+            Order = new PriorityOrder(new FairOrder()),               // by priority, then fair between tenants
+            Timeouts = TimeoutPolicy.EndHopeless,                     // ends what cannot be done in time any more
+        };
+        var limits = new EngineHostOptions { QueueCapacity = 256, TenantCapacity = 32, WhenFull = WhenFull.Reject };
+        await using EngineHost host = EngineHost.Load("samples/tickets/model", options, limits);
+
+        var request = new Request(host.Tokenizer!.Encode(prompt), new SamplingOptions { MaxTokens = 64 })
+        {
+            Tenant = user, Priority = 1, Timeout = TimeSpan.FromSeconds(30),
+            Session = chat, KeepFor = TimeSpan.FromSeconds(30),       // its keys and values wait that long for the next turn
+        };
+        try
+        {
+            await foreach (string piece in host.GenerateTextAsync(request)) text.Append(piece);
+        }
+        catch (QueueFullException full)
+        {
+            text.Append(full.Message);                                // how many wait, and the limit
+        }
+        TimeSpan p99 = host.Latencies.TimeBetweenTokens.P99;
+        // README end
+
+        Assert.Equal(expected, text.ToString());
+        Assert.InRange(p99, TimeSpan.FromTicks(1), TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
+    public void WholeJob()
+    {
+        (string Prompt, string Expected)[] samples = DemoModelTests.Samples()[..3];
+        IEnumerable<string> prompts = samples.Select(sample => sample.Prompt);
+        Environment.CurrentDirectory = Repository.Root;
+
+        // README begin
+        using Engine engine = Engine.Load("samples/tickets/model");
+        List<Request> requests = [.. prompts.Select(prompt => engine.CreateRequest(prompt))];
+        engine.Use(ServingPolicy.Named("kernelforge"), requests);     // plans the job; ServingPolicy.Names lists the others
+        IReadOnlyList<Completion> completions = engine.Generate(requests);
+        // README end
+
+        Assert.Equal(samples.Select(sample => sample.Expected), completions.Select(completion => completion.Text));
+    }
+
     [Theory]
     [InlineData(nameof(Numerics))]
     [InlineData(nameof(Quantised))]
@@ -148,6 +203,8 @@ public partial class ReadmeTests
     [InlineData(nameof(Pipeline))]
     [InlineData(nameof(Synchronous))]
     [InlineData(nameof(Speculation))]
+    [InlineData(nameof(Online))]
+    [InlineData(nameof(WholeJob))]
     public void Readme_Code_IsTheCodeThatRuns(string name)
     {
         string readme = File.ReadAllText(Path.Combine(Repository.Root, "README.md"));
