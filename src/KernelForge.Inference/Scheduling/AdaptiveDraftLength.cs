@@ -9,8 +9,8 @@ namespace KernelForge.Inference;
 /// decoding, arXiv:2308.04623). For every longest draft the tokens most likely to be accepted are taken, whoever they belong to, as long as one raises the
 /// rate. A draft model first computes what it lacks of a sequence; where that is more than some steps with drafts save, the sequence stays without. Tokens of
 /// prompts are left out of the comparison: they cost the same in whichever step they are computed. A sequence without drafts gets one token now and then, so
-/// that its acceptance stays known; that takes about 1 % of the time. While costs are unknown only few sequences have drafts. Where drafts lose time by the clock, whatever the
-/// model of costs says, <see cref="StepCost.WantsPlain"/> stops them.
+/// that its acceptance stays known; that takes about 1 % of the time. While costs are unknown only few sequences have drafts. Where drafts lose time by the
+/// clock, whatever the model of costs says, <see cref="StepCost.WantsPlain"/> stops them.
 /// </remarks>
 /// <param name="maxLength">Longest draft, 1 to 16.</param>
 public sealed class AdaptiveDraftLength(int maxLength) : IDraftLengthPolicy

@@ -10,8 +10,9 @@ namespace KernelForge.Inference;
 internal readonly record struct StepTime(double TargetSeconds, double DraftSeconds, int Decodes, int Drafted, int Accepted, bool HasPrompts);
 
 /// <summary>
-/// Keeps account of what drafts cost and gain by the clock, whatever a model of costs expects of them. What they lose against plain decoding is a debt, and half a percent of
-/// all time pays it back; while there is debt, nothing is drafted. So drafts never cost more than that share, a few steps and what the last of them took.
+/// Keeps account of what drafts cost and gain by the clock, whatever a model of costs expects of them. What they lose against plain decoding is a debt, and
+/// half a percent of all time pays it back; while there is debt, nothing is drafted. So drafts never cost more than that share, a few steps and what the last
+/// of them took.
 /// </summary>
 /// <remarks>
 /// Plain decoding is measured, not modelled: by the first steps, and by one in 32 later on. Of a step with prompts only what drafts added is counted.
