@@ -15,7 +15,7 @@ usage: ./build.ps1 VERB [ARGUMENTS]
           (arguments go to `kf run`, as in: ./build.ps1 demo --max-sequences 8)
   test    run all tests; the last line counts them
           (arguments go to `dotnet test`, as in: ./build.ps1 test --filter MatMul)
-  kernels compile the CUDA kernels; needs CUDA 12.4 or newer (CUDA_PATH) and Visual Studio's C++ tools
+  kernels compile the native CPU library and the CUDA kernels; needs CUDA 12.4 or newer (CUDA_PATH) and Visual Studio's C++ tools
   bench   run benchmarks (arguments go to BenchmarkDotNet, as in: ./build.ps1 bench --filter '*MatMul*')
   pack    make the NuGet packages in artifacts/package
   clean   remove everything that was built
@@ -42,7 +42,7 @@ function Invoke-Dotnet {
     if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
 }
 
-# Compiles the PTX of the CUDA kernels; nothing when nothing changed. The emulator, its tests and the GPU bundle are made on Linux.
+# Compiles the native CPU library and the PTX of the CUDA kernels; nothing when nothing changed. The emulator, its tests and the GPU bundle are made on Linux.
 function Invoke-Native([string] $RequireNvcc) {
     & cmake -S . -B artifacts/cmake --log-level=NOTICE "-DKF_FETCH_NVCC=OFF" "-DKF_REQUIRE_NVCC=$RequireNvcc" | Out-Null
     if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
@@ -52,7 +52,7 @@ function Invoke-Native([string] $RequireNvcc) {
 
 function Invoke-NativeIfPossible {
     if (Get-Command cmake -ErrorAction SilentlyContinue) { Invoke-Native 'OFF' }
-    else { [Console]::Error.WriteLine('build.ps1: cmake is not here: CUDA kernels are left out') }
+    else { [Console]::Error.WriteLine('build.ps1: cmake is not here: the native CPU library and CUDA kernels are left out') }
 }
 
 function Invoke-Kernels {

@@ -16,7 +16,7 @@ usage: ./build.sh VERB [ARGUMENTS]
           (arguments go to `kf run`, as in: ./build.sh demo --max-sequences 8)
   test    run all tests; the last line counts them
           (arguments go to `dotnet test`, as in: ./build.sh test --filter MatMul)
-  kernels compile the CUDA kernels and the emulator that runs them on the CPU, hold the kernels to native/budgets.tsv;
+  kernels compile the CUDA kernels, the emulator that runs them on the CPU, and the native CPU library, hold the kernels to native/budgets.tsv;
           fetches nvcc where there is none (Debian); --write-budgets first adds lines for new kernels to native/budgets.tsv
   emulator-path
           print where the emulator is; KERNELFORGE_CUDA_DRIVER takes it for a driver
@@ -61,7 +61,7 @@ XML
   fi
 }
 
-# Compiles the PTX of the CUDA kernels and the emulator; nothing when nothing changed. Arguments go to CMake.
+# Compiles the native CPU library, the PTX of the CUDA kernels and the emulator; nothing when nothing changed. Arguments go to CMake.
 native() {
   local warnings_are_errors=OFF
   need_cmake
@@ -76,7 +76,7 @@ native_if_possible() {
     native -DKF_FETCH_NVCC=ON -DKF_REQUIRE_NVCC=ON
     [ -f "$emulator" ] || fail "KF_REQUIRE_EMULATOR=1, but there is no $emulator"
   elif ! (need_cmake) 2>/dev/null; then
-    echo "build.sh: cmake and make are not both here: CUDA kernels and the emulator are left out" >&2
+    echo "build.sh: cmake and make are not both here: the native CPU library, CUDA kernels and the emulator are left out" >&2
   else
     native -DKF_FETCH_NVCC=ON -DKF_REQUIRE_NVCC=OFF
   fi
@@ -98,12 +98,23 @@ emulator_path() {
   echo "$PWD/$emulator"
 }
 
+# The native CPU library alone: seconds. Without it the CPU device computes in C#.
+cpu_library() {
+  if ! (need_cmake) 2>/dev/null; then
+    echo "build.sh: cmake and make are not both here: the native CPU library is left out" >&2
+    return
+  fi
+  cmake -S . -B artifacts/cmake --log-level=ERROR -DKF_FETCH_NVCC=OFF -DKF_REQUIRE_NVCC=OFF >/dev/null
+  cmake --build artifacts/cmake --target kernelforge_cpu >&2
+}
+
 # What runs a model wants kernels only where a driver could run them.
 kernels_for_driver() {
   if [ -n "${KERNELFORGE_CUDA_DRIVER:-}" ] || PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q 'libcuda\.so'; then
     native_if_possible
   else
     echo "build.sh: no NVIDIA driver: this runs on the CPU" >&2
+    cpu_library
   fi
 }
 
