@@ -14,22 +14,28 @@ internal readonly record struct Ceiling(double GigaFlops, double GigaBytes);
 internal static class Ceilings
 {
     private static readonly TimeSpan Stretch = TimeSpan.FromMilliseconds(50);
-    private static readonly Dictionary<int, List<Ceiling>> Samples = [];
+    private static readonly Dictionary<int, List<Sample>> Samples = [];
 
-    /// <summary>Takes a sample; about half a second.</summary>
+    /// <summary>Takes a sample; about a second.</summary>
     public static void Measure(int threads)
     {
         using var pool = new CpuThreads(threads);
         var multiply = new MultiplyAdds();
-        var sample = new Ceiling(
-            MultiplyAdds.Flops * (double)threads / Nanoseconds(pool, threads, ref multiply),
-            ReadGigaBytes(pool, threads));
-        if (!Samples.TryGetValue(threads, out List<Ceiling>? samples)) Samples[threads] = samples = [];
-        samples.Add(sample);
+        double flops = MultiplyAdds.Flops * threads / Nanoseconds(pool, threads, ref multiply);
+        double[] byPrecision = [flops, flops, flops];
+        foreach (ActivationPrecision precision in NativeDots.Available)
+        {
+            using var dots = new NativeDots(precision, threads);
+            NativeDots.Work work = dots.Products;
+            byPrecision[(int)precision] = NativeDots.Flops * threads / Nanoseconds(pool, threads, ref work);
+        }
+        if (!Samples.TryGetValue(threads, out List<Sample>? samples)) Samples[threads] = samples = [];
+        samples.Add(new Sample(byPrecision, ReadGigaBytes(pool, threads)));
     }
 
-    public static Ceiling Of(int threads) => new(
-        Median(Samples[threads].Select(sample => sample.GigaFlops)),
+    /// <summary>The medians. Operations are those of products that round x so: by the native library where it has them, or else multiply-adds.</summary>
+    public static Ceiling Of(int threads, ActivationPrecision precision = ActivationPrecision.Full) => new(
+        Median(Samples[threads].Select(sample => sample.GigaFlops[(int)precision])),
         Median(Samples[threads].Select(sample => sample.GigaBytes)));
 
     private static double Median(IEnumerable<double> values)
@@ -68,6 +74,10 @@ internal static class Ceilings
         }
         return Median(times);
     }
+
+    /// <param name="GigaFlops">By precision of x.</param>
+    /// <param name="GigaBytes">Read from memory.</param>
+    private readonly record struct Sample(double[] GigaFlops, double GigaBytes);
 
     /// <summary>Twelve chains of multiply-adds, as wide as the machine's vectors.</summary>
     private struct MultiplyAdds : IParallelWork

@@ -11,7 +11,10 @@ public abstract class CpuOperatorBench : OperatorBench
     [ParamsSource(nameof(ThreadCounts), Priority = 1)]
     public int Threads { get; set; }
 
-    internal override Ceiling Ceiling => Ceilings.Of(Threads);
+    /// <summary>What the operator rounds its x to.</summary>
+    internal virtual ActivationPrecision Activations => ActivationPrecision.Full;
+
+    internal override Ceiling Ceiling => Ceilings.Of(Threads, Activations);
 
     /// <summary>As many threads as the device has, for a baseline.</summary>
     private protected CpuThreads BaselineThreads { get; private set; } = null!;

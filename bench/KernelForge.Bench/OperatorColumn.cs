@@ -12,8 +12,10 @@ internal sealed class OperatorColumn(string name, string legend, Func<OperatorBe
     [
         new(FlopRate, "10^9 floating-point operations per second, by the operator's formula", (bench, ns) => bench.Flops / ns),
         new("GB/s", "10^9 bytes per second, every operand counted once", (bench, ns) => bench.Bytes / ns),
-        new("FLOP peak", "GFLOP/s: CPU: multiply-adds in registers, the same threads, median over the run; CUDA: F16 tensor cores by clock and data sheet", (bench, _) => bench.Ceiling.GigaFlops),
+        new("FLOP peak", "GFLOP/s: CPU: multiply-adds in registers, for x in BF16 or int8 the native library's products within the caches, the same threads, median over the run; CUDA: F16 tensor cores by clock and data sheet", (bench, _) => bench.Ceiling.GigaFlops),
         new("Byte peak", "GB/s: CPU: reading memory beyond the caches, the same threads; CUDA: a copy within the device, read and written; medians over the run", (bench, _) => bench.Ceiling.GigaBytes),
+        new("% FLOP peak", "GFLOP/s over FLOP peak", (bench, ns) => 100 * bench.Flops / ns / bench.Ceiling.GigaFlops),
+        new("% Byte peak", "GB/s over Byte peak", (bench, ns) => 100 * bench.Bytes / ns / bench.Ceiling.GigaBytes),
         new("% roofline", "Time at the two peaks (the longer) / time; above 100 where the operands stay in a cache", (bench, ns) =>
             100 * Math.Max(bench.Flops / bench.Ceiling.GigaFlops, bench.Bytes / bench.Ceiling.GigaBytes) / ns),
     ];

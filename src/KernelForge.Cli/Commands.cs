@@ -12,6 +12,7 @@ internal static class Commands
         usage: kf run --model DIR --input FILE --output FILE [options]   answer prompts
                kf info [--model DIR] [options]                           describe this machine and a model
                kf quantize --model DIR --output DIR --format w4g128      write a model with 4-bit or 8-bit weights
+               kf pack --model DIR                                       write the weights in the order of the CPU: starts sooner
                kf perplexity --model DIR --input FILE                    measure how well a model predicts texts
                kf simulate --workload NAME | --trace FILE                show how policies would serve requests on a device
                kf profile --model DIR --output FILE.json                 measure what steps cost on this machine
@@ -21,7 +22,7 @@ internal static class Commands
 
         """;
 
-    private static readonly string[] Verbs = ["run", "info", "quantize", "perplexity", "simulate", "profile", "advise"];
+    private static readonly string[] Verbs = ["run", "info", "quantize", "pack", "perplexity", "simulate", "profile", "advise"];
 
     /// <summary>Runs a command line and returns its exit code. Cancelling <paramref name="stop"/> ends a run after its current step.</summary>
     public static int Run(string[] arguments, Terminal terminal, CancellationToken stop = default)
@@ -59,6 +60,7 @@ internal static class Commands
             case "run" when wantsHelp: return Explain(RunCommand.WriteHelp, terminal);
             case "info" when wantsHelp: return Explain(InfoCommand.WriteHelp, terminal);
             case "quantize" when wantsHelp: return Explain(QuantizeCommand.WriteHelp, terminal);
+            case "pack" when wantsHelp: return Explain(PackCommand.WriteHelp, terminal);
             case "perplexity" when wantsHelp: return Explain(PerplexityCommand.WriteHelp, terminal);
             case "simulate" when wantsHelp: return Explain(SimulateCommand.WriteHelp, terminal);
             case "profile" when wantsHelp: return Explain(ProfileCommand.WriteHelp, terminal);
@@ -66,6 +68,7 @@ internal static class Commands
             case "run": return RunCommand.Run(RunOptions.Parse(rest), terminal, stop);
             case "info": return InfoCommand.Run(InfoCommand.Table.Parse(rest), terminal);
             case "quantize": return QuantizeCommand.Run(rest, terminal, stop);
+            case "pack": return PackCommand.Run(rest, terminal, stop);
             case "perplexity": return PerplexityCommand.Run(rest, terminal, stop);
             case "simulate": return SimulateCommand.Run(rest, terminal, stop);
             case "profile": return ProfileCommand.Run(rest, terminal, stop);

@@ -16,7 +16,7 @@ internal static class InfoCommand
             new Option("--context", "N", "tokens of prompt and answer together", "the model's limit"),
             new Option("--batch", "N", "sequences at the same time", "1"),
             new Option("--block-size", "N", "token positions in a block of keys and values", "16"),
-            new Option("--device", "NAME", "cpu, cuda, cuda:N, or auto: CUDA where there is one", "auto"),
+            DeviceChoice.DeviceOption,
             new Option("--compute-type", "TYPE", "type of results: f32, bf16 or f16", "as kf run"),
             new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "the compute type")));
 
@@ -114,15 +114,21 @@ internal static class InfoCommand
     {
         int batch = options.Whole("--batch", 1) ?? 1;
         int context = Math.Min(options.Whole("--context", 2) ?? config.MaxContext, config.MaxContext);
-        using Device device = DeviceChoice.Of(options).Open(threads: 1);
+        using Device device = (DeviceChoice.Of(options) with { Cpu = new CpuDeviceOptions { Threads = 1 } }).Open();
         (EngineOptions engine, EngineMemory memory) = MemoryOf(device, config, checkpoint, EngineOf(options, batch, context));
 
         text.WriteLine();
         text.WriteLine($"memory for {batch} x {context} tokens on {device.Name}, computing in {engine.ComputeType} with {engine.KvType} keys and values:");
-        Line(text, "  weights", SizeText.Format(memory.Weights));
+        Line(text, "  weights", SizeText.Format(memory.Weights) + (device.IsCpu ? $"; {PackedFile(checkpoint, engine.ComputeType!.Value)}" : ""));
         Line(text, "  KV cache", $"{SizeText.Format(memory.KvCache)}, {SizeText.Format(memory.BytesPerBlock / engine.BlockSize)} for each token");
         Line(text, "  intermediate", SizeText.Format(memory.Intermediate));
         Line(text, "  total", SizeText.Format(memory.Total));
+    }
+
+    private static string PackedFile(Checkpoint checkpoint, DType computeType)
+    {
+        if (!File.Exists(Path.Combine(checkpoint.Folder, ModelPacker.FileName))) return "packed when loaded, or once by kf pack";
+        return ModelPacker.ComplaintOf(checkpoint, computeType) is { } complaint ? $"packed when loaded: {complaint}" : $"mapped from {ModelPacker.FileName}";
     }
 
     private static EngineOptions EngineOf(ParsedOptions options, int batch, int context)
@@ -146,7 +152,7 @@ internal static class InfoCommand
         try
         {
             engine = engine.For(device, config, checkpoint);
-            return (engine, EngineMemory.Of(device, config, checkpoint.BytesAs(engine.ComputeType!.Value, config.Quantization), engine));
+            return (engine, EngineMemory.Of(device, config, checkpoint, engine));
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)
         {

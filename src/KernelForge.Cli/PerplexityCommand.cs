@@ -35,10 +35,12 @@ internal static class PerplexityCommand
             new Option("--input", "FILE", "JSON lines"),
             new Option("--score", "FILE", """answers by id: lines of {"id","text"} or {"id","token_ids"}"""),
             new Option("--raw", null, "put no special tokens, such as begin-of-sequence, around texts and prompts"),
-            new Option("--device", "NAME", "cpu, cuda, cuda:N, or auto: CUDA where there is one", "auto"),
+            DeviceChoice.DeviceOption,
             new Option("--compute-type", "TYPE", "type of results: f32, bf16 or f16", "as kf run"),
+            ActivationsOption.Option,
             new Option("--max-context", "N", "most tokens of a text", "the model's limit"),
-            new Option("--threads", "N", "threads that compute on the CPU", "one for each core"),
+            DeviceChoice.ThreadsOption,
+            DeviceChoice.PinOption,
             new Option("--quiet", null, "no progress on standard error")));
 
     public static void WriteHelp(TextWriter writer)
@@ -54,8 +56,8 @@ internal static class PerplexityCommand
         string folder = parsed.Required("--model"), input = parsed.Required("--input");
         if (!Directory.Exists(folder)) throw new CommandException($"The model folder {folder} does not exist.");
         List<TextLine> texts = TextsOf(parsed, folder, input);
-        using Device device = DeviceChoice.Of(parsed).Open(parsed.Whole("--threads", 1, CpuDeviceOptions.MaxThreads) ?? 0);
-        using TextScorer scorer = Load(parsed, device, folder);
+        using Device device = DeviceChoice.Of(parsed).Open();
+        using TextScorer scorer = Load(parsed, device, folder, terminal);
         (double sum, long tokens) = Score(scorer, input, texts, new StatusLine(terminal, parsed.Has("--quiet")), stop);
         if (tokens == 0) throw new CommandException($"{input} has no token to score; expected texts of two tokens or more, or prompts with answers.");
 
@@ -80,15 +82,18 @@ internal static class PerplexityCommand
         return texts;
     }
 
-    private static TextScorer Load(ParsedOptions parsed, Device device, string folder)
+    private static TextScorer Load(ParsedOptions parsed, Device device, string folder, Terminal terminal)
     {
         try
         {
-            return new TextScorer(Transformer.Load(device, folder, new EngineOptions
+            Transformer model = Transformer.Load(device, folder, new EngineOptions
             {
                 ComputeType = RunOptions.TypeOf(parsed, "--compute-type"),
+                Activations = ActivationsOption.Of(parsed),
                 ContextLength = parsed.Whole("--max-context", 2),
-            }));
+            });
+            PackedOption.Complain(model.PackedFileComplaint, terminal);
+            return new TextScorer(model);
         }
         catch (ArgumentException error)
         {

@@ -37,13 +37,15 @@ internal static class ProfileCommand
             new Option("--rounds", "N", "times that each step is measured, prompts too; the median counts", "9"),
             new Option("--quick", null, "fewer kinds of steps"),
             new Option("--max-tokens", "N", "most tokens of an answer with --validate, where a line does not say", "64"),
-            new Option("--device", "NAME", "cpu, cuda, cuda:N, or auto: CUDA where there is one", "auto"),
-            new Option("--threads", "N", "threads that compute on the CPU", "one for each core"),
+            DeviceChoice.DeviceOption,
+            DeviceChoice.ThreadsOption,
+            DeviceChoice.PinOption,
             new Option("--token-budget", "N", "most tokens of a step", "512"),
             new Option("--max-sequences", "N", "most sequences of a step", "256"),
             new Option("--kv-memory", "SIZE", "memory for keys and values, as 512M or 2G", "as kf run"),
             new Option("--compute-type", "TYPE", "type of results: f32, bf16 or f16", "as kf run"),
             new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "the compute type"),
+            ActivationsOption.Option,
             new Option("--quiet", null, "no progress and no summary on standard error")));
 
     public static void WriteHelp(TextWriter writer)
@@ -59,7 +61,7 @@ internal static class ProfileCommand
         string? given = parsed.Text("--profile"), prompts = parsed.Text("--validate"), output = parsed.Text("--output");
         if (given is not null && prompts is null) throw new CommandException("--profile needs --validate PROMPTS.jsonl: there is nothing else to do with it.");
         if (given is not null && output is not null) throw new CommandException("--profile and --output exclude each other.");
-        using Device device = DeviceChoice.Of(parsed).Open(parsed.Whole("--threads", 1, CpuDeviceOptions.MaxThreads) ?? 0);
+        using Device device = DeviceChoice.Of(parsed).Open();
         using Profiler profiler = Load(parsed, device, terminal, stop);
         List<Request> requests = prompts is null ? [] : Requests(parsed, profiler, prompts);
 
@@ -93,6 +95,7 @@ internal static class ProfileCommand
                 KvMemoryBytes = parsed.Size("--kv-memory"),
                 ComputeType = RunOptions.TypeOf(parsed, "--compute-type"),
                 KvType = RunOptions.TypeOf(parsed, "--kv-type"),
+                Activations = ActivationsOption.Of(parsed),
             }, device, progress, stop);
         }
         catch (Exception error) when (error is ArgumentException or OverflowException)

@@ -53,10 +53,11 @@ internal static class QuantizeCommand
             new Option("--raw", null, "put no special tokens, such as begin-of-sequence, around texts"),
             new Option("--device", "NAME", "where layers run: cpu, cuda, cuda:N, or auto", "auto"),
             new Option("--compute-type", "TYPE", "type of their results: f32, bf16 or f16", "f32; on CUDA 16 bits as the weights"),
-            new Option("--threads", "N", "threads that compute on the CPU", "one for each core")));
+            DeviceChoice.ThreadsOption,
+            DeviceChoice.PinOption));
 
     private static readonly string[] GptqOptionNames =
-        ["--calibration", "--calibration-tokens", "--calibration-length", "--act-order", "--damping", "--raw", "--device", "--compute-type"];
+        ["--calibration", "--calibration-tokens", "--calibration-length", "--act-order", "--damping", "--raw", "--device", "--compute-type", "--pin"];
 
     public static void WriteHelp(TextWriter writer)
     {
@@ -75,7 +76,7 @@ internal static class QuantizeCommand
         IReadOnlyList<int[]> texts = parsed.Text("--calibration") is { } path ? TextsOf(path, model, parsed.Has("--raw")) : [];
         bool quiet = parsed.Has("--quiet");
         var progress = new Progressing(new StatusLine(terminal, quiet));
-        using Device device = DeviceChoice.Of(parsed).Open(options.Threads);
+        using Device device = DeviceChoice.Of(parsed).Open();
         try
         {
             QuantizationSummary summary = ModelQuantizer.Run(model, output, options, texts, device, progress, stop);

@@ -58,8 +58,9 @@ internal static class RunCommand
     {
         long start = Stopwatch.GetTimestamp();
         using var files = RunFiles.Open(options, terminal);
-        using Device device = options.Device.Open(options.Threads);
+        using Device device = options.Device.Open();
         using Engine engine = Load(options, device, terminal, stop);
+        PackedOption.Complain(engine.PackedFileComplaint, terminal);
         double loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
 
         // On another thread, because standard input or a pipe may keep a reader waiting whom nobody can stop.
@@ -90,7 +91,7 @@ internal static class RunCommand
             Latencies = engine.Latencies,
             TimeBetweenTokens = options.Engine.TimeBetweenTokens,
             Groups = options.Engine.Decodes as EqualLengthDecodes,
-            Device = $"{device.Name}, computing in {engine.Options!.ComputeType}",
+            Device = $"{device.Name}, computing in {engine.Options!.ComputeType}{ActivationsOption.Remark(engine.Options)}",
         };
         return Report(options, terminal, summary, files.Before.Errors);
     }

@@ -14,6 +14,12 @@ public sealed partial class Engine
     /// <summary>Device memory that it takes; null for an engine that was not loaded from a folder.</summary>
     public EngineMemory? Memory { get; private init; }
 
+    /// <summary>
+    /// Why the packed file in the model's folder was not used, and weights were packed in memory: as when the checkpoint has changed since. Null where it was
+    /// used, or there is none.
+    /// </summary>
+    public string? PackedFileComplaint { get; private init; }
+
     /// <summary>How the model wants a conversation written; null when its folder has no template.</summary>
     public ChatTemplate? ChatTemplate { get; private init; }
 
@@ -24,7 +30,8 @@ public sealed partial class Engine
     /// <param name="progress">Told the share of the weights that is loaded, from 0 to 1.</param>
     /// <param name="cancellationToken">Ends loading between two pieces of the weights.</param>
     /// <exception cref="ModelFormatException">The folder cannot be used; the message says why.</exception>
-    /// <exception cref="InsufficientMemoryException">Weights, KV cache and intermediate results do not fit into the device's memory; the message says for what.</exception>
+    /// <exception cref="InsufficientMemoryException">Weights, KV cache and intermediate results do not fit into the device's memory; the message says for
+    /// what.</exception>
     /// <exception cref="ArgumentException">An option is out of range, or the device does not compute in the type asked for.</exception>
     /// <exception cref="OperationCanceledException">Loading was cancelled.</exception>
     public static Engine Load(
@@ -42,7 +49,7 @@ public sealed partial class Engine
 
         try
         {
-            Transformer? draftModel = draft?.Load(device, options, progress: null, cancellationToken);
+            Transformer? draftModel = draft?.Load(device, options with { PackedFile = options.PackedFile is "" ? "" : null }, progress: null, cancellationToken);
             Transformer model = LoadBeside(draftModel, () => target.Load(device, options, progress, cancellationToken));
             return Create(model, draftModel, memory, options, target.Tokenizer, template);
         }
@@ -92,6 +99,7 @@ public sealed partial class Engine
             ChatTemplate = template,
             Options = options,
             Memory = memory,
+            PackedFileComplaint = model.PackedFileComplaint,
         };
     }
 

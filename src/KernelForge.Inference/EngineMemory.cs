@@ -1,7 +1,7 @@
 namespace KernelForge.Inference;
 
 /// <summary>Memory that an engine needs for a model, and for its draft model where it has one, in bytes.</summary>
-/// <param name="Weights">The model's tensors; on the CPU, as far as their type is right, the mapped files.</param>
+/// <param name="Weights">The model's tensors; on the CPU packed weights, in memory or a mapped file, and as far as their type is right the mapped checkpoint.</param>
 /// <param name="KvCache">Keys and values of all blocks, those for branches of token trees included.</param>
 /// <param name="Intermediate">Results of one step, the rotary table among them.</param>
 /// <param name="BytesPerBlock">One KV block in all layers, of the draft model too.</param>
@@ -22,16 +22,25 @@ public readonly record struct EngineMemory(long Weights, long KvCache, long Inte
         return OfTarget(device, config, weights, options, BlocksOf(config, options, bytesPerBlock));
     }
 
+    /// <summary>What a model, without a draft model, needs on a device under options that name the types, as <see cref="EngineOptions.For(Device, ModelConfig, Checkpoint)"/> does.</summary>
+    public static EngineMemory Of(Device device, ModelConfig config, Checkpoint checkpoint, EngineOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        ArgumentNullException.ThrowIfNull(options);
+        return Of(device, config, WeightBytes.Of(device, config, checkpoint, options), options);
+    }
+
     /// <summary>What a model and perhaps a draft model need under options that name the types. A block holds the same positions of both.</summary>
     internal static EngineMemory Of(Device device, ModelFolder target, ModelFolder? draft, EngineOptions options)
     {
-        DType type = options.ComputeType!.Value;
-        if (draft is null) return Of(device, target.Config, target.WeightBytes(type), options);
+        if (draft is null) return Of(device, target.Config, target.WeightBytes(device, options), options);
 
         long bytesPerBlock = Inference.KvCache.BytesPerBlock(target.Config, options) + Inference.KvCache.BytesPerBlock(draft.Config, options);
         int blocks = BlocksOf(target.Config, options, bytesPerBlock);
-        EngineMemory own = OfTarget(device, target.Config, target.WeightBytes(type), options, blocks);
-        EngineMemory drafts = OfDraft(device, draft.Config, draft.WeightBytes(type), options, blocks);
+        EngineMemory own = OfTarget(device, target.Config, target.WeightBytes(device, options), options, blocks);
+        EngineMemory drafts = OfDraft(device, draft.Config, draft.WeightBytes(device, options), options, blocks);
         return new EngineMemory(own.Weights + drafts.Weights, own.KvCache + drafts.KvCache, own.Intermediate + drafts.Intermediate, bytesPerBlock);
     }
 

@@ -43,6 +43,26 @@ public sealed record EngineOptions
     /// </summary>
     public DType? KvType { get; init; }
 
+    /// <summary>
+    /// What the linear layers round their inputs to before they multiply: on the CPU <see cref="ActivationPrecision.BF16"/> or, with quantised weights,
+    /// <see cref="ActivationPrecision.Int8"/> are faster and a little less exact; dense layers of a quantised model take BF16 then. Tokens may change by the
+    /// choice, never by the batch. Elsewhere it must be <see cref="ActivationPrecision.Full"/>, and without <see cref="PackWeights"/> too.
+    /// </summary>
+    public ActivationPrecision Activations { get; init; } = ActivationPrecision.Full;
+
+    /// <summary>
+    /// On the CPU, puts the dense weights of linear layers into the order in which products read them fastest: a copy in memory, made when the model is loaded.
+    /// False computes with the mapped checkpoint, whose memory all processes share, more slowly. Changes no bit. Quantised weights are packed always.
+    /// </summary>
+    public bool PackWeights { get; init; } = true;
+
+    /// <summary>
+    /// Where packed weights are mapped from instead of being made: a file that <c>kf pack</c> wrote for the model, which must fit. Null takes the model
+    /// folder's own where it is there and fits, see <see cref="Engine.PackedFileComplaint"/>; an empty text takes none. Not used without <see
+    /// cref="PackWeights"/>, elsewhere than on the CPU, and for draft models, which take their folder's own.
+    /// </summary>
+    public string? PackedFile { get; init; }
+
     /// <summary>Most tokens of a sequence, prompt included; null takes the model's context length.</summary>
     public int? ContextLength { get; init; }
 
@@ -91,6 +111,9 @@ public sealed record EngineOptions
         if (KvType is { } kv && !kv.IsFloat()) throw new ArgumentException($"EngineOptions.KvType must be F32, F16 or BF16, not {kv}.", nameof(KvType));
         if (ComputeType is { } type && !type.IsFloat())
             throw new ArgumentException($"EngineOptions.ComputeType must be F32, F16 or BF16, not {type}.");
+        if (!Enum.IsDefined(Activations)) throw new ArgumentException($"EngineOptions.Activations must be Full, BF16 or Int8, not {Activations}.", nameof(Activations));
+        if (Activations != ActivationPrecision.Full && !PackWeights)
+            throw new ArgumentException($"EngineOptions.Activations must be Full where weights are not packed, not {Activations}.", nameof(Activations));
         if (ContextLength is < 2)
             throw new ArgumentException($"EngineOptions.ContextLength must be null or 2 or more, not {ContextLength}.", nameof(ContextLength));
     }
@@ -142,7 +165,7 @@ public sealed record EngineOptions
     public EngineOptions For(Device device, ModelConfig config, Checkpoint checkpoint)
     {
         EngineOptions typed = Typed(device, checkpoint);
-        return typed.WithShareOfFree(device, config, with => EngineMemory.Of(device, config, checkpoint.BytesAs(typed.ComputeType!.Value, config.Quantization), with));
+        return typed.WithShareOfFree(device, config, with => EngineMemory.Of(device, config, WeightBytes.Of(device, config, checkpoint, typed), with));
     }
 
     /// <summary>The same for a model with a draft model: what is free is for the keys and values of both.</summary>
@@ -157,6 +180,8 @@ public sealed record EngineOptions
         DType type = ComputeType ?? PreferredType(device, checkpoint);
         if (!device.ComputeTypes.Contains(type))
             throw new ArgumentException($"EngineOptions.ComputeType must be {string.Join(" or ", device.ComputeTypes)} on {device.Name}, not {type}.");
+        if (Activations != ActivationPrecision.Full && !device.IsCpu)
+            throw new ArgumentException($"EngineOptions.Activations must be Full on {device.Name}, not {Activations}.");
         DType kvType = KvType ?? type;
         if (kvType != type && !device.IsCpu)
             throw new ArgumentException($"EngineOptions.KvType must be the type of the activations, {type}, on {device.Name}, not {kvType}.");

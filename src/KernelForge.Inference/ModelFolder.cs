@@ -25,6 +25,9 @@ internal sealed class ModelFolder : IDisposable
     /// <summary>Bytes that its tensors take for activations of a type.</summary>
     public long WeightBytes(DType computeType) => Checkpoint.BytesAs(computeType, Config.Quantization);
 
+    /// <summary>Bytes that they take on a device under options that name the type.</summary>
+    public long WeightBytes(Device device, EngineOptions options) => Inference.WeightBytes.Of(device, Config, Checkpoint, options);
+
     /// <summary>The model, under options that name the type. The files are its own from now on.</summary>
     public Transformer Load(Device device, EngineOptions options, IProgress<double>? progress, CancellationToken cancellation)
     {

@@ -4,7 +4,7 @@ using ManagedCuda.CudaBlas;
 namespace KernelForge.ManagedCuda;
 
 /// <summary>
-/// Dense products by cuBLAS: beside <see cref="Operators.MatMul"/> for comparison, or in its place as <see cref="CudaDeviceOptions.DenseMatMul"/>. Not batch
+/// Dense products by cuBLAS: beside <see cref="Operators.MatMul(in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix)"/> for comparison, or in its place as <see cref="CudaDeviceOptions.DenseMatMul"/>. Not batch
 /// invariant: bits depend on the number of rows and on the version of cuBLAS.
 /// </summary>
 public sealed unsafe class ManagedCudaGemm : IDenseMatMul

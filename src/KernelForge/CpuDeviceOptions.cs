@@ -25,8 +25,25 @@ public sealed record CpuDeviceOptions
     /// <summary>Threads that share an operator's work, the caller included; 0 for one per core.</summary>
     public int Threads { get; init; }
 
+    /// <summary>
+    /// Whether each thread but the caller's stays on a core of its own. For a machine that does nothing else: a thread whose core is taken by another program waits for it,
+    /// and all threads wait for that one. On Linux cores are left out to which another thread of this process is held, such as those of another device; on other systems but
+    /// Windows this changes nothing.
+    /// </summary>
+    public bool Pin { get; init; }
+
+    /// <summary>NUMA nodes to pretend; 0 for those of the machine.</summary>
+    internal int Nodes { get; init; }
+
     /// <summary>Vector width; null for the widest that the machine has.</summary>
     public CpuInstructionSet? InstructionSet { get; init; }
+
+    /// <summary>
+    /// Whether the native library is used where it is there and the machine has what it takes: products with <see cref="ActivationPrecision.BF16"/> and
+    /// <see cref="ActivationPrecision.Int8"/> become faster by instructions that .NET lacks. The bits are the same, but for BF16 numbers below 2⁻¹²⁶, which it takes for zero.
+    /// KERNELFORGE_CPU_LIBRARY in the environment says where the library is, or none.
+    /// </summary>
+    public bool Native { get; init; } = true;
 }
 
 /// <summary>Instruction sets of this machine.</summary>

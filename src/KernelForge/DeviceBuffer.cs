@@ -68,6 +68,13 @@ public sealed class DeviceBuffer : IDisposable
         if (source.Length > 0) Device.CopyToDevice(source, Address + (nint)start);
     }
 
+    /// <summary>Copies bytes from byte <paramref name="start"/> of the buffer on to the host, waiting for work that was queued before.</summary>
+    public void CopyTo(Span<byte> destination, long start = 0)
+    {
+        Check.That(start >= 0 && start <= SizeInBytes - destination.Length, $"CopyTo: bytes {start}..{start + destination.Length} are outside of {SizeInBytes}");
+        if (destination.Length > 0) Device.CopyToHost(Address + (nint)start, destination);
+    }
+
     /// <summary>Frees the memory; its views are invalid from now on.</summary>
     public void Dispose()
     {

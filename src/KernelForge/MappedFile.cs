@@ -1,4 +1,5 @@
 using System.IO.MemoryMappedFiles;
+using KernelForge.Cpu;
 
 namespace KernelForge;
 
@@ -24,6 +25,7 @@ public sealed unsafe class MappedFile : IDisposable
         byte* start = null;
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
         _start = start + _view.PointerOffset;
+        HugePages.Ask((nint)_start, Length);
     }
 
     /// <summary>The file's path as given.</summary>
@@ -46,6 +48,15 @@ public sealed unsafe class MappedFile : IDisposable
         Check.That(device.IsCpu, $"AsBuffer: {device.Name} cannot see host memory; upload it");
         CheckRange(offset, checked(length * dtype.Size()));
         return device.Wrap((nint)(_start + offset), dtype, length);
+    }
+
+    /// <summary>
+    /// The bytes are not needed soon: whole pages among them stop counting as memory of this process and are loaded again when they are touched. Only a hint.
+    /// </summary>
+    public void Release(long offset, long length)
+    {
+        CheckRange(offset, length);
+        SystemMemory.Release((nint)(_start + offset), length);
     }
 
     /// <inheritdoc/>

@@ -8,7 +8,7 @@ namespace KernelForge;
 /// <list type="table">
 /// <item><term><see cref="Embed"/></term><description>rows of a table, by index</description></item>
 /// <item><term><see cref="RmsNorm"/>, <see cref="AddRmsNorm"/></term><description>root-mean-square normalisation, with a residual stream</description></item>
-/// <item><term><see cref="MatMul"/></term><description>x · Wᵀ + bias + residual</description></item>
+/// <item><term><see cref="MatMul(in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix)"/></term><description>x · Wᵀ + bias + residual, with a matrix or on the CPU with <see cref="DenseWeights"/></description></item>
 /// <item><term><see cref="MatMulW4"/>, <see cref="MatMulW8"/></term><description>the same with 4-bit or 8-bit weights, gated or not</description></item>
 /// <item><term><see cref="Rope"/></term><description>rotary position embedding</description></item>
 /// <item><term><see cref="AppendKv"/></term><description>keys and values into a paged cache</description></item>
@@ -45,7 +45,7 @@ public abstract partial class Operators
 
     /// <summary>
     /// Whether the bits of a row are independent of the rows beside it, as said above. False only where <see cref="CudaDeviceOptions.DenseMatMul"/> puts another
-    /// library in the place of <see cref="MatMul"/>.
+    /// library in the place of <see cref="MatMul(in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix)"/>.
     /// </summary>
     public virtual bool IsBatchInvariant => true;
 

@@ -8,7 +8,7 @@ internal sealed class CountingDevice : Device
 {
     private readonly CpuThreads _threads = new(1);
 
-    public CountingDevice() => Operators = new CpuOperators(this, _threads, CpuInstructionSets.Best);
+    public CountingDevice() => Operators = new CpuOperators(this, _threads, CpuInstructionSets.Best, library: null);
 
     public int Uploads { get; set; }
 

@@ -1,3 +1,5 @@
+using KernelForge.Cpu;
+
 namespace KernelForge.Tests;
 
 /// <summary>
@@ -46,12 +48,13 @@ public static class Devices
 
     public static TheoryData<string> AllCuda => [.. CudaNames];
 
-    /// <summary>CPU devices that must agree bit for bit: 1, 2 and 3 threads, every instruction set of this machine.</summary>
+    /// <summary>CPU devices that must agree bit for bit: 1, 2 and 3 threads, every instruction set of this machine, the widest without and with the native library.</summary>
     public static IEnumerable<CpuDeviceOptions> CpuVariants =>
         from threads in (int[])[1, 2, 3]
         from set in Enum.GetValues<CpuInstructionSet>()
         where set <= CpuInstructionSets.Best
-        select new CpuDeviceOptions { Threads = threads, InstructionSet = set };
+        from native in set == CpuInstructionSet.Vector512 && CpuLibrary.OfProcess is not null ? (bool[])[false, true] : [false]
+        select new CpuDeviceOptions { Threads = threads, InstructionSet = set, Native = native };
 
     /// <summary>A device of one's own, to be disposed. Most test classes share theirs: <see cref="OpenDevices"/>.</summary>
     /// <param name="name">One of <see cref="Names"/>.</param>

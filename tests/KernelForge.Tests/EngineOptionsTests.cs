@@ -14,6 +14,8 @@ public class EngineOptionsTests
         { new() { ContextLength = 1 }, nameof(EngineOptions.ContextLength) },
         { new() { QueueCapacity = 0 }, nameof(EngineOptions.QueueCapacity) },
         { new() { TimeBetweenTokens = TimeSpan.Zero }, nameof(EngineOptions.TimeBetweenTokens) },
+        { new() { Activations = (ActivationPrecision)3 }, nameof(EngineOptions.Activations) },
+        { new() { Activations = ActivationPrecision.BF16, PackWeights = false }, nameof(EngineOptions.Activations) },
     };
 
     [Theory, MemberData(nameof(OutOfRange))]

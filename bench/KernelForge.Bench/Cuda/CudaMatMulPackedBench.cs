@@ -89,7 +89,7 @@ public class CudaMatMulPackedBench : CudaOperatorBench
     private PackedWeights NewPacked()
     {
         PackedHeader header = Header;
-        PackedWeights weights = Shape.Format.Bits == 4 ? new W4Weights(Device, header) : new W8Weights(Device, header);
+        PackedWeights weights = PackedWeights.Allocate(Device, header);
         var codes = new byte[PatternBytes];
         new Random(1).NextBytes(codes);
         var scales = new float[PatternBytes / sizeof(float)];

@@ -19,7 +19,8 @@ internal sealed class RowOperands
     {
         (X, Y, Result) = (operands.Random(type, rows, columns), operands.Random(type, rows, columns), operands.Random(type, rows, columns));
         Weight = operands.Random(type, 1, columns);
-        Angles = operands.Random(DType.F32, rows, HeadDim);
+        int angle = 0; // rotations, which keep x the size it has: it would become infinite or subnormal after some thousand calls
+        Angles = operands.Matrix(DType.F32, rows, HeadDim, () => angle++ % HeadDim < HeadDim / 2 ? 0.6f : 0.8f);
         int[] positions = [.. Enumerable.Range(0, rows)];
         new Random(3).Shuffle(positions);
         Positions = operands.Span(positions);

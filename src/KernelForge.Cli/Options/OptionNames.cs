@@ -11,7 +11,8 @@ internal static class OptionNames
         (Of(nameof(EngineOptions.TimeBetweenTokens)), "--time-between-tokens"),
         (Of(nameof(EngineOptions.KvMemoryBytes)), "--kv-memory"), (Of(nameof(EngineOptions.BlockSize)), "--block-size"),
         (Of(nameof(EngineOptions.ContextLength)), "--max-context"), (Of(nameof(EngineOptions.KvType)), "--kv-type"),
-        (Of(nameof(EngineOptions.ComputeType)), "--compute-type"), ($"{nameof(SpeculationOptions)}.{nameof(SpeculationOptions.DraftModel)}", "--draft"),
+        (Of(nameof(EngineOptions.ComputeType)), "--compute-type"),
+        (Of(nameof(EngineOptions.Activations)), "--activations"), ($"{nameof(SpeculationOptions)}.{nameof(SpeculationOptions.DraftModel)}", "--draft"),
     ];
 
     /// <summary>What to tell the user about sizes that the engine refuses.</summary>

@@ -31,9 +31,6 @@ internal sealed record RunOptions
 
     public DeviceChoice Device { get; init; }
 
-    /// <summary>Of the CPU; 0 for one per core.</summary>
-    public int Threads { get; init; }
-
     /// <summary>Sizes of the engine.</summary>
     public EngineOptions Engine { get; init; } = new();
 
@@ -60,12 +57,16 @@ internal sealed record RunOptions
             new Option("--ignore-eos", null, "go on after the model's end token"),
             new Option("--raw", null, "put no special tokens, such as begin-of-sequence, around prompts")),
         new OptionGroup("Device and model",
-            new Option("--device", "NAME", "cpu, cuda, cuda:N, or auto: CUDA where there is one", "auto"),
+            DeviceChoice.DeviceOption,
             new Option("--compute-type", "TYPE", "type of results: f32, bf16 or f16", "f32; on CUDA 16 bits as the weights"),
             new Option("--kv-type", "TYPE", "type of keys and values: f32, bf16 or f16", "the compute type"),
+            ActivationsOption.Option,
             new Option("--max-context", "N", "most tokens of prompt and answer together", "the model's limit")),
         new OptionGroup("Speed and memory; these change no token of any answer",
-            new Option("--threads", "N", "threads that compute on the CPU", "one for each core"),
+            DeviceChoice.ThreadsOption,
+            DeviceChoice.PinOption,
+            PackedOption.File,
+            PackedOption.NoPack,
             new Option("--token-budget", "N", "most tokens that are computed in a step", "512"),
             new Option("--time-between-tokens", "MS", "compute fewer prompt tokens in steps that would take longer than this", "off"),
             new Option("--max-sequences", "N", "most answers that grow at the same time", "256"),
@@ -95,7 +96,6 @@ internal sealed record RunOptions
             Raw = parsed.Has("--raw"),
             Defaults = SamplingOf(parsed),
             Device = DeviceChoice.Of(parsed),
-            Threads = parsed.Whole("--threads", 1, CpuDeviceOptions.MaxThreads) ?? 0,
             Engine = EngineOf(parsed),
             Policy = PolicyOption.Of(parsed),
         };
@@ -115,7 +115,10 @@ internal sealed record RunOptions
             BlockSize = parsed.Whole("--block-size", 1) ?? standard.BlockSize,
             ComputeType = TypeOf(parsed, "--compute-type"),
             KvType = TypeOf(parsed, "--kv-type"),
+            Activations = ActivationsOption.Of(parsed),
             ContextLength = parsed.Whole("--max-context", 2),
+            PackWeights = PackedOption.PacksWeights(parsed),
+            PackedFile = PackedOption.FileOf(parsed),
             PrefixCache = !parsed.Has("--no-prefix-cache"),
             PrefixGroups = !parsed.Has("--no-prefix-groups"),
             Decodes = EqualLengths.Of(parsed),

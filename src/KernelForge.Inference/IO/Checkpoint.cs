@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace KernelForge.Inference;
@@ -90,6 +91,13 @@ public sealed class Checkpoint : IDisposable
         return Names.Where(name => name.EndsWith(quantization.CodesSuffix, StringComparison.Ordinal)).Select(ModuleOf);
     }
 
+    /// <summary>The weight files by name, size and time of the last change: what others, made of them, are checked against.</summary>
+    internal string Identity() => string.Join("; ", _files.Select(file => file.Path).Order(StringComparer.Ordinal).Select(path =>
+    {
+        var file = (FileInfo?)File.ResolveLinkTarget(path, returnFinalTarget: true) ?? new FileInfo(path);
+        return string.Create(CultureInfo.InvariantCulture, $"{Path.GetFileName(path)} of {file.Length} bytes, changed {file.LastWriteTimeUtc:O}");
+    }));
+
     /// <summary>A tensor as memory of a CPU device: the mapped file itself, valid until the checkpoint is disposed.</summary>
     /// <param name="device">A CPU device.</param>
     /// <param name="name">Tensor name.</param>
@@ -102,6 +110,13 @@ public sealed class Checkpoint : IDisposable
     public void Dispose()
     {
         foreach (SafetensorsFile file in _files) file.Dispose();
+    }
+
+    /// <summary>Type of a tensor of floats. Throws <see cref="ModelFormatException"/> when there is none.</summary>
+    internal DType TypeOf(string name)
+    {
+        (SafetensorsFile file, SafetensorsEntry tensor) = Find(name);
+        return file.TypeOf(tensor);
     }
 
     /// <summary>A tensor of that shape; 1 row for a vector. Throws <see cref="ModelFormatException"/> as <see cref="Load"/> does.</summary>
@@ -124,8 +139,19 @@ public sealed class Checkpoint : IDisposable
         : throw new ModelFormatException($"{Folder}: tensor {name} is missing from the weights.");
 
     /// <summary>Bytes of all tensors of a module, its bias left aside.</summary>
-    internal long BytesOf(string module) =>
-        Names.Where(name => ModuleOf(name) == module && !name.EndsWith(BiasSuffix, StringComparison.Ordinal)).Sum(name => Find(name).Tensor.Length);
+    internal long BytesOf(string module) => TensorsOf(module).Sum(name => Find(name).Tensor.Length);
+
+    /// <summary>The tensors of a module, its bias left aside, are not needed soon: their pages may leave this process.</summary>
+    internal void Release(string module)
+    {
+        foreach (string name in TensorsOf(module))
+        {
+            (SafetensorsFile file, SafetensorsEntry tensor) = Find(name);
+            file.Release(tensor);
+        }
+    }
+
+    private IEnumerable<string> TensorsOf(string module) => Names.Where(name => ModuleOf(name) == module && !name.EndsWith(BiasSuffix, StringComparison.Ordinal));
 
     private static string ModuleOf(string tensor) => tensor[..Math.Max(tensor.LastIndexOf('.'), 0)];
 

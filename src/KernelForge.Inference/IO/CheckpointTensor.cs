@@ -14,4 +14,7 @@ internal readonly struct CheckpointTensor(SafetensorsFile file, SafetensorsEntry
 
     /// <summary>The mapped file as memory of a CPU device, valid until the checkpoint is disposed.</summary>
     public DeviceBuffer Map(Device device) => file.Load(device, entry);
+
+    /// <summary>The bytes are not needed soon: their pages may leave this process. They stay readable.</summary>
+    public void Release() => file.Release(entry);
 }

@@ -14,11 +14,14 @@ public sealed record SafetensorsEntry(string Name, string Type, IReadOnlyList<lo
 /// <summary>A memory-mapped safetensors file: a table of tensors and their bytes. Opening checks that the table fits the file.</summary>
 public sealed class SafetensorsFile : IDisposable
 {
+    internal const string MetadataName = "__metadata__";
+
     private const int PrefixLength = 8;
     private const long MaxHeaderLength = 100_000_000;
 
     private readonly MappedFile _file;
     private readonly Dictionary<string, SafetensorsEntry> _tensors = [];
+    private readonly Dictionary<string, string> _metadata = [];
 
     /// <summary>Opens a file and reads its table of tensors.</summary>
     /// <exception cref="ModelFormatException">The file is missing, truncated or inconsistent.</exception>
@@ -42,6 +45,9 @@ public sealed class SafetensorsFile : IDisposable
 
     /// <summary>The tensors by name.</summary>
     public IReadOnlyDictionary<string, SafetensorsEntry> Tensors => _tensors;
+
+    /// <summary>What the file says of itself, text by name.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => _metadata;
 
     /// <summary>The tensor as memory of a CPU device: the mapped file itself, valid until this file is disposed.</summary>
     /// <exception cref="ModelFormatException">The element type is none of F32, F16, BF16.</exception>
@@ -71,6 +77,9 @@ public sealed class SafetensorsFile : IDisposable
     /// <summary>Bytes start .. start + length - 1 of a tensor.</summary>
     internal ReadOnlySpan<byte> Bytes(SafetensorsEntry tensor, long start, int length) => _file.Bytes(tensor.Offset + start, length);
 
+    /// <summary>A tensor is not needed soon: its pages may leave this process, and are loaded again when they are touched.</summary>
+    internal void Release(SafetensorsEntry tensor) => _file.Release(tensor.Offset, tensor.Length);
+
     private void ReadHeader()
     {
         if (_file.Length < PrefixLength) throw Damaged($"is {_file.Length} bytes long, too short for a safetensors file");
@@ -84,7 +93,10 @@ public sealed class SafetensorsFile : IDisposable
             var reader = new Utf8JsonReader(_file.Bytes(PrefixLength, (int)headerLength));
             using JsonDocument header = JsonDocument.ParseValue(ref reader);
             foreach (JsonProperty property in header.RootElement.EnumerateObject())
-                if (property.Name != "__metadata__") Add(property, PrefixLength + (long)headerLength);
+            {
+                if (property.Name != MetadataName) Add(property, PrefixLength + (long)headerLength);
+                else foreach (JsonProperty text in property.Value.EnumerateObject()) _metadata[text.Name] = text.Value.GetString() ?? "";
+            }
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or KeyNotFoundException or FormatException or OverflowException)
         {

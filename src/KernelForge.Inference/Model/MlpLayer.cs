@@ -1,16 +1,16 @@
 namespace KernelForge.Inference;
 
-/// <summary>Gated MLP of one layer: down(silu(gate(x)) · up(x)). Quantised gate and up projections are one product where they agree.</summary>
+/// <summary>Gated MLP of one layer: down(silu(gate(x)) · up(x)). Packed gate and up projections are one product where they agree.</summary>
 internal sealed class MlpLayer
 {
-    private readonly PackedWeights? _gated;
-    private readonly Linear _gate, _up, _down;
+    private readonly Linear _gated, _gate, _up, _down;
+    private readonly bool _isGated;
 
     public MlpLayer(ModelWeights weights, ModelConfig config, string name)
     {
         (int inner, int hidden, bool hasBias) = (config.MlpSize, config.HiddenSize, config.MlpBias);
-        if (!hasBias) _gated = weights.LoadGated(name + ".gate_proj", name + ".up_proj", inner, hidden);
-        if (_gated is null)
+        _isGated = !hasBias && Linear.TryLoadGated(weights, name + ".gate_proj", name + ".up_proj", inner, hidden, out _gated);
+        if (!_isGated)
         {
             _gate = Linear.Load(weights, name + ".gate_proj", inner, hidden, hasBias);
             _up = Linear.Load(weights, name + ".up_proj", inner, hidden, hasBias);
@@ -22,7 +22,7 @@ internal sealed class MlpLayer
     public void Apply(Operators operators, in DeviceMatrix x, in LayerScratch scratch, ILinearObserver? observer)
     {
         observer?.Observe(LinearInput.Mlp, x);
-        if (_gated is not null) operators.MatMulPacked(x, _gated, scratch.Gate);
+        if (_isGated) _gated.Apply(operators, x, scratch.Gate);
         else
         {
             _gate.Apply(operators, x, scratch.Gate);

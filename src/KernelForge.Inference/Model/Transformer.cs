@@ -2,10 +2,13 @@ namespace KernelForge.Inference;
 
 /// <summary>
 /// A dense decoder of the Llama family: Llama, Mistral, Qwen2, Qwen3. Activations have one type (<see cref="ComputeType"/>). With F32 weights stay in the type
-/// they are stored in, on the CPU as the mapped file itself; with F16 or BF16 they have that type too. Linear layers may be quantised. Sums and logits are F32.
+/// they are stored in; with F16 or BF16 they have that type too. Linear layers may be quantised. On the CPU their weights are packed where the options say so,
+/// and what has its type is the mapped file itself: <see cref="EngineOptions.PackWeights"/>. Sums and logits are F32.
 /// </summary>
 public sealed class Transformer : IDisposable
 {
+    private const string EmbeddingName = "model.embed_tokens.weight";
+
     private readonly ModelWeights _weights;
     private readonly DeviceBuffer _angles;
     private readonly DeviceMatrix _embedding, _finalNorm;
@@ -15,10 +18,10 @@ public sealed class Transformer : IDisposable
     private Transformer(Device device, ModelWeights weights, ModelConfig config, DType computeType, int maxContext)
     {
         (Device, Config, ComputeType, MaxContext, _weights) = (device, config, computeType, maxContext, weights);
-        _embedding = weights.Load("model.embed_tokens.weight", config.VocabularySize, config.HiddenSize);
+        _embedding = weights.Load(EmbeddingName, config.VocabularySize, config.HiddenSize);
         _finalNorm = weights.Load("model.norm.weight", 1, config.HiddenSize);
         _head = config.TiedEmbeddings
-            ? new Linear(_embedding, null, default)
+            ? Linear.LoadDense(weights, EmbeddingName, config.VocabularySize, config.HiddenSize)
             : Linear.Load(weights, "lm_head", config.VocabularySize, config.HiddenSize, hasBias: false);
         _layers = new TransformerLayer[config.Layers];
         for (int i = 0; i < _layers.Length; i++) _layers[i] = new TransformerLayer(weights, config, i);
@@ -38,11 +41,17 @@ public sealed class Transformer : IDisposable
     /// <summary>Type of the activations.</summary>
     public DType ComputeType { get; }
 
+    /// <summary>Why the packed file in the model's folder was not used; null where it was, or there is none.</summary>
+    public string? PackedFileComplaint { get; private init; }
+
+    /// <summary>The weights that are packed, as a <see cref="PackedFile"/> has them.</summary>
+    internal IReadOnlyList<PackedModule> Packed => _weights.Packed;
+
     /// <summary>Loads the weights of a Hugging Face folder.</summary>
     /// <param name="device">Where to compute.</param>
     /// <param name="folder">With <c>config.json</c> and safetensors weights.</param>
-    /// <param name="options">Context length and type of the activations; the rest does not matter here.</param>
-    /// <exception cref="ModelFormatException">The folder cannot be used; says why.</exception>
+    /// <param name="options">Context length, type of the activations and how weights are packed; the rest does not matter here.</param>
+    /// <exception cref="ModelFormatException">The folder, or the packed file that the options name, cannot be used; says why.</exception>
     /// <exception cref="ArgumentException">The device does not compute in that type.</exception>
     public static Transformer Load(Device device, string folder, EngineOptions? options = null)
     {
@@ -73,10 +82,13 @@ public sealed class Transformer : IDisposable
         Device device, ModelConfig config, Checkpoint checkpoint, EngineOptions options, IProgress<double>? progress = null, CancellationToken cancellation = default)
     {
         DType type = options.ComputeType!.Value;
-        var weights = new ModelWeights(device, checkpoint, config.Quantization, type, progress, cancellation);
+        bool packs = WeightBytes.ArePacked(device, options);
+        (PackedFile? file, string? complaint) = packs ? PackedFile.Find(options.PackedFile, checkpoint, type) : default;
+        var weights = new ModelWeights(device, checkpoint, config.Quantization, type, progress, cancellation, packs, file) { Activations = options.Activations };
         try
         {
-            return new Transformer(device, weights, config, type, Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext));
+            int maxContext = Math.Min(options.ContextLength ?? config.MaxContext, config.MaxContext);
+            return new Transformer(device, weights, config, type, maxContext) { PackedFileComplaint = complaint };
         }
         catch
         {

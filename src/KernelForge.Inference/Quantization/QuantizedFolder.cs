@@ -11,7 +11,7 @@ internal sealed class QuantizedFolder
 {
     private const string RecordFile = "kf-quantize.json", ConfigFile = "config.json", IndexFile = "model.safetensors.index.json";
 
-    private static readonly string[] WeightFiles = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.partial"];
+    private static readonly string[] WeightFiles = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.kfpack", "*.partial"];
 
     private readonly string _folder;
     private readonly int _shards;

@@ -9,6 +9,9 @@ namespace KernelForge;
 /// <param name="SlotFloats">Floats of a state that one item hands to another, for one row.</param>
 public readonly record struct AttentionTiling(int TileSize, int SplitSize, int WideRows, int NarrowRows, int Processors, int SlotFloats)
 {
+    /// <summary>How it is decided whether reading together pays.</summary>
+    internal AttentionRates Rates { get; init; } = AttentionRates.Gpu;
+
     /// <summary>Whether plans for this serve a device that has <paramref name="device"/>: its canon, and items that are no larger. The rest is a matter of speed.</summary>
     internal bool Suits(in AttentionTiling device) =>
         TileSize == device.TileSize && SplitSize == device.SplitSize && SlotFloats == device.SlotFloats && WideRows <= device.WideRows && NarrowRows <= device.NarrowRows;

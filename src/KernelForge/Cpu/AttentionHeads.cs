@@ -22,14 +22,14 @@ internal readonly unsafe struct AttentionHeads(
 
     /// <summary>A thread's memory for items of so many rows.</summary>
     public float* Scratch<TLanes>(CpuThreads threads, int part, int rows) where TLanes : struct, ILanes<TLanes> => (float*)threads.Scratch(
-        part, (AttentionItemRows<TLanes>.Length(rows, _paddedDim) + AttentionTile<TLanes>.Length(_paddedDim)) * sizeof(float));
+        part, (AttentionRowMemory.Length(rows, _paddedDim) + AttentionTile<TLanes>.Length(_paddedDim)) * sizeof(float));
 
     /// <summary>The first <paramref name="count"/> rows of that memory.</summary>
-    public AttentionItemRows<TLanes> Rows<TLanes>(float* memory, int count) where TLanes : struct, ILanes<TLanes> => new(memory, count, _paddedDim);
+    public AttentionItemRows<TLanes> Rows<TLanes>(float* memory, int count) where TLanes : struct, ILanes<TLanes> => new(new AttentionRowMemory(memory, count, _paddedDim));
 
     /// <summary>The tile behind them.</summary>
     public AttentionTile<TLanes> Tile<TLanes>(float* memory, int count, int kvHead) where TLanes : struct, ILanes<TLanes> =>
-        new(source, kvHead, memory + AttentionItemRows<TLanes>.Length(count, _paddedDim));
+        new(source, kvHead, count, memory + AttentionRowMemory.Length(count, _paddedDim));
 
     /// <summary>Starts a row with its query.</summary>
     public void Start<TLanes>(AttentionRow<TLanes> row, int r, int kvHead, (int First, int Last) visible) where TLanes : struct, ILanes<TLanes>

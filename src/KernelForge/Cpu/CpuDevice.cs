@@ -8,6 +8,7 @@ internal sealed unsafe class CpuDevice : Device
 
     private readonly bool _isShared;
     private readonly CpuThreads _threads;
+    private readonly CpuLibrary? _library;
 
     public CpuDevice(CpuDeviceOptions options, bool isShared)
     {
@@ -16,13 +17,16 @@ internal sealed unsafe class CpuDevice : Device
         Check.That(InstructionSet <= CpuInstructionSets.Best, $"OpenCpu: this machine has {CpuInstructionSets.Best}, {InstructionSet} was asked for");
         Check.That(options.Threads is >= 0 and <= CpuDeviceOptions.MaxThreads,
             $"OpenCpu: {options.Threads} threads; expected 1 .. {CpuDeviceOptions.MaxThreads}, or 0 for one per core");
-        _threads = new CpuThreads(options.Threads == 0 ? Environment.ProcessorCount : options.Threads);
-        Operators = new CpuOperators(this, _threads, InstructionSet);
+        int threads = options.Threads == 0 ? Environment.ProcessorCount : options.Threads;
+        _threads = new CpuThreads(threads, options.Nodes > 0 ? CpuTopology.Simulated(options.Nodes, threads) : CpuTopology.Read(), options.Pin);
+        _library = options.Native && InstructionSet == CpuInstructionSet.Vector512 ? CpuLibrary.OfProcess : null; // it needs AVX-512
+        Operators = new CpuOperators(this, _threads, InstructionSet, _library);
     }
 
     public CpuInstructionSet InstructionSet { get; }
 
-    public override string Name => $"CPU ({_threads.Count} threads, {InstructionSet})";
+    public override string Name =>
+        $"CPU ({_threads.Count} threads, {InstructionSet}{(_threads.Pinned > 0 ? ", pinned" : "")}{(_library is null ? "" : $", native {_library}")})";
 
     public override bool IsCpu => true;
 
@@ -37,7 +41,13 @@ internal sealed unsafe class CpuDevice : Device
         if (!_isShared) _threads.Dispose();
     }
 
-    protected override nint AllocateCore(long bytes) => (nint)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 1), Alignment);
+    protected override nint AllocateCore(long bytes)
+    {
+        bool isLarge = bytes >= HugePages.Worthwhile;
+        var address = (nint)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 1), (nuint)(isLarge ? HugePages.Size : Alignment));
+        if (isLarge) HugePages.Ask(address, bytes);
+        return address;
+    }
 
     protected override void FreeCore(nint address) => NativeMemory.AlignedFree((void*)address);
 

@@ -15,22 +15,22 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             KvFormat format = cache.Format;
+            nint data = cache.Data.Address, rowBytes = format.HeadDim * format.DType.Size();
             RowRange range = RowRange.Of(keys.Rows, part, parts);
             for (int row = range.Start; row < range.End; row++)
             {
                 (int block, int offset) = Math.DivRem(slots.OnCpu[row], format.BlockSize);
-                for (int head = 0; head < format.KvHeads; head++)
-                {
-                    Store<TLanes>(keys, row, head, cache.Data.RowAddress(cache.KeyRow(block, head) + offset));
-                    Store<TLanes>(values, row, head, cache.Data.RowAddress(cache.ValueRow(block, head) + offset));
-                }
+                Store<TLanes>(keys.RowAddress(row), keys.DType, data + (cache.KeyRow(block, 0) + offset) * rowBytes, format);
+                Store<TLanes>(values.RowAddress(row), values.DType, data + (cache.ValueRow(block, 0) + offset) * rowBytes, format);
             }
         }
 
-        private void Store<TLanes>(in DeviceMatrix source, int row, int head, nint destination) where TLanes : struct, ILanes<TLanes>
+        /// <summary>Stores the heads of a token, which lie in the rows of as many runs of a block.</summary>
+        private static void Store<TLanes>(nint source, DType type, nint destination, in KvFormat format) where TLanes : struct, ILanes<TLanes>
         {
-            nint start = source.RowAddress(row) + (nint)head * cache.Format.HeadDim * source.DType.Size();
-            Elements.Convert<TLanes>(start, source.DType, destination, cache.Format.DType, cache.Format.HeadDim);
+            nint sourceBytes = format.HeadDim * type.Size(), headBytes = (nint)format.BlockSize * format.HeadDim * format.DType.Size();
+            for (int head = 0; head < format.KvHeads; head++, source += sourceBytes, destination += headBytes)
+                Elements.Convert<TLanes>(source, type, destination, format.DType, format.HeadDim);
         }
     }
 }

@@ -22,7 +22,7 @@ internal sealed unsafe partial class CpuOperators
             for (int row = range.Start; row < range.End; row++)
             {
                 float* logit = (float*)logits.RowAddress(row);
-                float largest = LargestOf<TLanes>((nint)logit, DType.F32, logits.Columns);
+                float largest = LargestOf<TLanes, float>(logit, logits.Columns);
                 var logSum = (float)Math.Log(new ScaledLogits<TLanes>(logit, logits.Columns, largest, temperature: 1).SumOfExp());
                 chosenLogProbs.OnCpu[row] = logit[chosen.OnCpu[row]] - largest - logSum;
 

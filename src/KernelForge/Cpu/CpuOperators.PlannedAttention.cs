@@ -5,14 +5,19 @@ internal sealed unsafe partial class CpuOperators
     /// <summary>Bytes of an item's rows that stay in the second-level cache while tiles stream through it.</summary>
     private const int AttentionItemBytes = 512 * 1024;
 
-    private const int MostAttentionRows = 256;
+    /// <summary>Rows of an item: the most of them, and those that make reading cheap beside computing.</summary>
+    private const int MostAttentionRows = 256, ManyAttentionRows = 64;
 
+    /// <remarks>
+    /// Where there are fewer heads than threads, items have fewer rows, so that there are more items. Twice as many of them as threads even out what is not a multiple.
+    /// </remarks>
     public override AttentionTiling AttentionTiling(in KvFormat format)
     {
-        int paddedDim = Lanes.Padded(format.HeadDim), rowBytes = AttentionRow<LanesScalar>.Length(paddedDim) * sizeof(float);
+        int paddedDim = Lanes.Padded(format.HeadDim), rowBytes = AttentionRowMemory.RowLength(paddedDim) * sizeof(float);
+        int most = format.KvHeads < threads.Count ? ManyAttentionRows : MostAttentionRows;
         return new AttentionTiling(
-            AttentionRow<LanesScalar>.TileSize, AttentionRow<LanesScalar>.SplitSize, Math.Clamp(AttentionItemBytes / rowBytes / 16 * 16, 16, MostAttentionRows), 0,
-            threads.Count, AttentionRow<LanesScalar>.SlotLength(paddedDim));
+            AttentionRow<LanesScalar>.TileSize, AttentionRow<LanesScalar>.SplitSize, Math.Clamp(AttentionItemBytes / rowBytes / 16 * 16, 16, most), 0,
+            threads.Count > 1 ? 2 * threads.Count : 1, AttentionRow<LanesScalar>.SlotLength(paddedDim)) { Rates = AttentionRates.Cpu };
     }
 
     protected override void AttentionCore(

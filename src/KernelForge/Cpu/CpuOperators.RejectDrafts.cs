@@ -38,8 +38,8 @@ internal sealed unsafe partial class CpuOperators
     private static int AcceptOrDraw<TLanes>(float* logits, float* draftLogits, int length, int drafted, in SamplingRow row, Span<ulong> room)
         where TLanes : struct, ILanes<TLanes>
     {
-        float largest = LargestOf<TLanes>((nint)logits, DType.F32, length);
-        if (IsCertain(row, largest)) return FirstOf<TLanes>((nint)logits, DType.F32, length, largest);
+        float largest = LargestOf<TLanes, float>(logits, length);
+        if (IsCertain(row, largest)) return FirstOf<TLanes, float>(logits, length, largest);
 
         var target = new TokenDistribution<TLanes>(SamplingFilter.Of(new ScaledLogits<TLanes>(logits, length, largest, row.Temperature), row, room));
         Draft<TLanes> draft = Draft<TLanes>.Of(draftLogits, length, drafted, row, room);
@@ -88,7 +88,7 @@ internal sealed unsafe partial class CpuOperators
         public static Draft<TLanes> Of(float* logits, int length, int token, in SamplingRow row, Span<ulong> room)
         {
             if (logits == null) return new Draft<TLanes>(token, true, default);
-            float largest = LargestOf<TLanes>((nint)logits, DType.F32, length);
+            float largest = LargestOf<TLanes, float>(logits, length);
             if (IsCertain(row, largest)) return new Draft<TLanes>(token, true, default);
             var scaled = new ScaledLogits<TLanes>(logits, length, largest, row.Temperature);
             return new Draft<TLanes>(token, false, new TokenDistribution<TLanes>(SamplingFilter.Of(scaled, row, room)));

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
@@ -13,19 +15,7 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             RowRange range = RowRange.Of(x.Rows, part, parts);
-            (DType type, int columns) = (x.DType, x.Columns);
-            for (int row = range.Start; row < range.End; row++)
-            {
-                nint source = x.RowAddress(row);
-                var squares = TLanes.Fill(0);
-                for (int i = 0; i < columns; i += Lanes.Count)
-                {
-                    TLanes value = Elements.Load<TLanes>(source, type, i, columns);
-                    squares = TLanes.FusedMultiplyAdd(value, value, squares);
-                }
-
-                Normalize(source, type, squares, weight, epsilon, result, row);
-            }
+            for (int row = range.Start; row < range.End; row++) Normalize<TLanes>(x, weight, epsilon, result, row);
         }
     }
 
@@ -34,34 +24,63 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             RowRange range = RowRange.Of(x.Rows, part, parts);
-            (DType type, DType streamType, int columns) = (x.DType, residual.DType, x.Columns);
             for (int row = range.Start; row < range.End; row++)
             {
-                nint source = x.RowAddress(row), stream = residual.RowAddress(row);
-                var squares = TLanes.Fill(0);
-                for (int i = 0; i < columns; i += Lanes.Count)
-                {
-                    TLanes sum = Elements.Load<TLanes>(stream, streamType, i, columns) + Elements.Load<TLanes>(source, type, i, columns);
-                    Elements.Store(sum, stream, streamType, i, columns);
-                    TLanes stored = Elements.Load<TLanes>(stream, streamType, i, columns);
-                    squares = TLanes.FusedMultiplyAdd(stored, stored, squares);
-                }
-
-                Normalize(stream, streamType, squares, weight, epsilon, result, row);
+                TypedLoop.Run(new AddLoop<TLanes>(x.RowAddress(row), residual.RowAddress(row), x.Columns), x.DType, residual.DType);
+                Normalize<TLanes>(residual, weight, epsilon, result, row);
             }
         }
     }
 
-    private static void Normalize<TLanes>(
-        nint source, DType type, TLanes squares, in DeviceMatrix weight, float epsilon, in DeviceMatrix result, int row) where TLanes : struct, ILanes<TLanes>
+    private static void Normalize<TLanes>(in DeviceMatrix source, in DeviceMatrix weight, float epsilon, in DeviceMatrix result, int row)
+        where TLanes : struct, ILanes<TLanes> =>
+        TypedLoop.Run(new NormalizeLoop<TLanes>(source.RowAddress(row), weight.Address, epsilon, result.RowAddress(row), result.Columns), source.DType, weight.DType, result.DType);
+
+    /// <summary>Adds a row to the residual stream, which is rounded to its type.</summary>
+    private readonly struct AddLoop<TLanes>(nint x, nint stream, int length) : ITypedLoop where TLanes : struct, ILanes<TLanes>
     {
-        nint weights = weight.Address, destination = result.RowAddress(row);
-        (DType weightType, DType resultType, int columns) = (weight.DType, result.DType, result.Columns);
-        var factor = TLanes.Fill(1f / MathF.Sqrt(TLanes.Sum(squares) / columns + epsilon));
-        for (int i = 0; i < columns; i += Lanes.Count)
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+        public void Run<TX, TStream, TNone>() where TX : unmanaged where TStream : unmanaged where TNone : unmanaged
         {
-            TLanes scaled = Elements.Load<TLanes>(source, type, i, columns) * factor;
-            Elements.Store(scaled * Elements.Load<TLanes>(weights, weightType, i, columns), destination, resultType, i, columns);
+            var addend = (TX*)x;
+            var sum = (TStream*)stream;
+            int whole = Lanes.Whole(length);
+            for (int i = 0; i < whole; i += Lanes.Count) TLanes.Store(TLanes.Load(sum + i) + TLanes.Load(addend + i), sum + i);
+            if (whole == length) return;
+            int left = length - whole;
+            Elements.StoreTail(Elements.LoadTail<TLanes, TStream>(sum + whole, left) + Elements.LoadTail<TLanes, TX>(addend + whole, left), sum + whole, left);
         }
+    }
+
+    private readonly struct NormalizeLoop<TLanes>(nint source, nint weight, float epsilon, nint result, int length) : ITypedLoop where TLanes : struct, ILanes<TLanes>
+    {
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+        public void Run<TX, TWeight, TResult>() where TX : unmanaged where TWeight : unmanaged where TResult : unmanaged
+        {
+            var x = (TX*)source;
+            var weights = (TWeight*)weight;
+            var destination = (TResult*)result;
+            int whole = Lanes.Whole(length);
+            var factor = TLanes.Fill(1f / MathF.Sqrt(SumOfSquares<TLanes, TX>(x, length) / length + epsilon));
+            for (int i = 0; i < whole; i += Lanes.Count) TLanes.Store(TLanes.Load(x + i) * factor * TLanes.Load(weights + i), destination + i);
+            if (whole == length) return;
+            int left = length - whole;
+            Elements.StoreTail(Elements.LoadTail<TLanes, TX>(x + whole, left) * factor * Elements.LoadTail<TLanes, TWeight>(weights + whole, left), destination + whole, left);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static float SumOfSquares<TLanes, T>(T* x, int length) where TLanes : struct, ILanes<TLanes> where T : unmanaged
+    {
+        var squares = TLanes.Fill(0);
+        int whole = Lanes.Whole(length);
+        for (int i = 0; i < whole; i += Lanes.Count)
+        {
+            TLanes value = TLanes.Load(x + i);
+            squares = TLanes.FusedMultiplyAdd(value, value, squares);
+        }
+        if (whole == length) return TLanes.Sum(squares);
+        TLanes last = Elements.LoadTail<TLanes, T>(x + whole, length - whole);
+        return TLanes.Sum(TLanes.FusedMultiplyAdd(last, last, squares));
     }
 }

@@ -26,8 +26,8 @@ internal sealed unsafe partial class CpuOperators
 
     private static int Draw<TLanes>(float* logits, int length, in SamplingRow row, Span<ulong> room) where TLanes : struct, ILanes<TLanes>
     {
-        float largest = LargestOf<TLanes>((nint)logits, DType.F32, length);
-        int likeliest = FirstOf<TLanes>((nint)logits, DType.F32, length, largest);
+        float largest = LargestOf<TLanes, float>(logits, length);
+        int likeliest = FirstOf<TLanes, float>(logits, length, largest);
         if (IsCertain(row, largest)) return likeliest;
 
         var scaled = new ScaledLogits<TLanes>(logits, length, largest, row.Temperature);

@@ -18,8 +18,8 @@ internal sealed unsafe partial class CpuOperators
             for (int row = range.Start; row < range.End; row++)
             {
                 var logit = (float*)logits.RowAddress(row);
-                float largest = LargestOf<TLanes>((nint)logit, DType.F32, columns);
-                int likeliest = FirstOf<TLanes>((nint)logit, DType.F32, columns, largest);
+                float largest = LargestOf<TLanes, float>(logit, columns);
+                int likeliest = FirstOf<TLanes, float>(logit, columns, largest);
                 Span<int> tokens = result.OnCpu.Slice(row * count, count);
                 if (IsCertain(rows.OnCpu[row], largest)) TakeLargest<TLanes>(logit, columns, likeliest, room[..count], tokens);
                 else TakeWinners(new ScaledLogits<TLanes>(logit, columns, largest, rows.OnCpu[row].Temperature), rows.OnCpu[row], likeliest, room, tokens);

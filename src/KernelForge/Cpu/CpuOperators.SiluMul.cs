@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace KernelForge.Cpu;
 
 internal sealed unsafe partial class CpuOperators
@@ -13,17 +15,24 @@ internal sealed unsafe partial class CpuOperators
         public void Run<TLanes>(int part, int parts) where TLanes : struct, ILanes<TLanes>
         {
             RowRange range = RowRange.Of(gate.Rows, part, parts);
-            (DType gateType, DType upType, DType type, int columns) = (gate.DType, up.DType, result.DType, gate.Columns);
             for (int row = range.Start; row < range.End; row++)
-            {
-                nint gates = gate.RowAddress(row), ups = up.RowAddress(row), destination = result.RowAddress(row);
-                for (int i = 0; i < columns; i += Lanes.Count)
-                {
-                    TLanes g = Elements.Load<TLanes>(gates, gateType, i, columns);
-                    TLanes u = Elements.Load<TLanes>(ups, upType, i, columns);
-                    Elements.Store(LaneMath.Silu(g) * u, destination, type, i, columns);
-                }
-            }
+                TypedLoop.Run(new SiluMulLoop<TLanes>(gate.RowAddress(row), up.RowAddress(row), result.RowAddress(row), gate.Columns), gate.DType, up.DType, result.DType);
+        }
+    }
+
+    private readonly struct SiluMulLoop<TLanes>(nint gate, nint up, nint result, int length) : ITypedLoop where TLanes : struct, ILanes<TLanes>
+    {
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+        public void Run<TGate, TUp, TResult>() where TGate : unmanaged where TUp : unmanaged where TResult : unmanaged
+        {
+            var gates = (TGate*)gate;
+            var ups = (TUp*)up;
+            var destination = (TResult*)result;
+            int whole = Lanes.Whole(length);
+            for (int i = 0; i < whole; i += Lanes.Count) TLanes.Store(LaneMath.Silu(TLanes.Load(gates + i)) * TLanes.Load(ups + i), destination + i);
+            if (whole == length) return;
+            int left = length - whole;
+            Elements.StoreTail(LaneMath.Silu(Elements.LoadTail<TLanes, TGate>(gates + whole, left)) * Elements.LoadTail<TLanes, TUp>(ups + whole, left), destination + whole, left);
         }
     }
 }

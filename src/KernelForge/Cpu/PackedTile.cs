@@ -4,253 +4,306 @@ using System.Runtime.Intrinsics.X86;
 namespace KernelForge.Cpu;
 
 /// <summary>
-/// The inner part of a product with packed weights: a few rows of x times two outputs, over a run of k. Weights become exact whole numbers in registers and
-/// are used for all rows; no number of rows changes what is computed for one.
+/// The innermost part of a product with packed weights: a tile of rows of x times four panels over one block of k. Codes become exact whole numbers in registers and are
+/// used for all rows of the tile. <see cref="IPanelProduct"/> says the order of sums.
 /// </summary>
 /// <remarks>
-/// The canon of packed products on the CPU. Lane l = 4 c + j (0..15) of an output takes, of each <see cref="IPackedCodes.LineK"/> of k in packed order, the
-/// elements <see cref="IPackedCodes.Offset"/>(step) + 2 c + j · LineK / 4, step by step, and multiplies them with those of x by fused multiply-add, from +0 at the
-/// start of a group; at its end total l = fma(scale, sum l, total l), groups ascending. One scale per output counts as groups of 128 with the same scale. After
-/// the last group lane l is added to lane l + 8, l to l + 4, l to l + 2 and l to l + 1.
+/// A code becomes code − zero by two steps: its bits are put below those of a power of two that is large enough for one unit of its place to be 1, then that power plus the
+/// zero is subtracted, which is exact. So no code needs a shift of its own, and constant places no variable one.
 /// </remarks>
+/// <typeparam name="TLanes">Where there are many registers, a tile of 4 rows x 4 panels takes 16 for sums; else 4 rows x 1 panel take 8 halves.</typeparam>
+/// <typeparam name="TCodes">Of the weights.</typeparam>
 internal static unsafe class PackedTile<TLanes, TCodes> where TLanes : struct, ILanes<TLanes> where TCodes : struct, IPackedCodes
 {
-    /// <summary>Outputs from one of the two to the other.</summary>
-    private const int Apart = 8;
+    /// <summary>Panels that are multiplied side by side.</summary>
+    public const int Panels = 4;
 
-    /// <summary>How many rows a tile takes, 1, 2, 4 or 8, of so many that are left. It may be one more.</summary>
-    public static int Rows(int left) =>
-        TLanes.HasManyRegisters ? left >= 7 ? 8 : left >= 3 ? 4 : left : Math.Min(left, 2);
+    private const int Width = PanelLayout.LineBytes / sizeof(uint);
+    private const int WordsAhead = 2048; // 8 KiB: what comes after some hundred nanoseconds
 
-    /// <summary>Adds the products of a run to totals.</summary>
-    /// <param name="rows">As <see cref="Rows"/> says.</param>
-    /// <param name="run">The weights.</param>
-    /// <param name="x">[steps of the run][rows][16].</param>
-    /// <param name="totals">[outputs][rows][16].</param>
-    public static void Add(int rows, in PackedRun run, float* x, float* totals)
+    /// <summary>Words from one line to the next; four lines of F32 count as one.</summary>
+    private static int Line
     {
-        if (rows == 8) EightRows(run, x, totals);
-        else if (rows == 4) FourRows(run, x, totals);
-        else if (rows == 2) TwoRows(run, x, totals);
-        else OneRow(run, x, totals);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => TCodes.Bits == 32 ? 4 * Width : Width;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static void EightRows(in PackedRun run, float* firstX, float* firstTotals)
+    /// <summary>Fours of neighbours along k in a word.</summary>
+    private static int Fours
     {
-        for (int pair = 0; pair < run.Pairs; pair++)
-        {
-            var at = new Place(run, pair);
-            float* x = firstX, totals = firstTotals + OutputOf(pair) * 8 * Lanes.Count;
-            for (int piece = 0; piece < run.Pieces; piece++, at.NextPiece(run))
-            {
-                TLanes zero = TLanes.Fill(0), zeroA = at.Zero(run, 0), zeroB = at.Zero(run, Apart);
-                TLanes a0 = zero, a1 = zero, a2 = zero, a3 = zero, a4 = zero, a5 = zero, a6 = zero, a7 = zero;
-                TLanes b0 = zero, b1 = zero, b2 = zero, b3 = zero, b4 = zero, b5 = zero, b6 = zero, b7 = zero;
-                for (int i = 0; i < run.PieceLines; i++, at.NextLine())
-                    for (int step = 0; step < TCodes.Steps; step++, x += 8 * Lanes.Count)
-                    {
-                        TLanes a = Weights(at.Line, step, 0, zeroA), b = Weights(at.Line, step, 1, zeroB), row = TLanes.Load(x);
-                        (a0, b0) = (Fma(row, a, a0), Fma(row, b, b0));
-                        row = TLanes.Load(x + 16);
-                        (a1, b1) = (Fma(row, a, a1), Fma(row, b, b1));
-                        row = TLanes.Load(x + 32);
-                        (a2, b2) = (Fma(row, a, a2), Fma(row, b, b2));
-                        row = TLanes.Load(x + 48);
-                        (a3, b3) = (Fma(row, a, a3), Fma(row, b, b3));
-                        row = TLanes.Load(x + 64);
-                        (a4, b4) = (Fma(row, a, a4), Fma(row, b, b4));
-                        row = TLanes.Load(x + 80);
-                        (a5, b5) = (Fma(row, a, a5), Fma(row, b, b5));
-                        row = TLanes.Load(x + 96);
-                        (a6, b6) = (Fma(row, a, a6), Fma(row, b, b6));
-                        row = TLanes.Load(x + 112);
-                        (a7, b7) = (Fma(row, a, a7), Fma(row, b, b7));
-                    }
-                TLanes scale = at.Scale(run, 0);
-                Fold(a0, scale, totals);
-                Fold(a1, scale, totals + 16);
-                Fold(a2, scale, totals + 32);
-                Fold(a3, scale, totals + 48);
-                Fold(a4, scale, totals + 64);
-                Fold(a5, scale, totals + 80);
-                Fold(a6, scale, totals + 96);
-                Fold(a7, scale, totals + 112);
-                scale = at.Scale(run, Apart);
-                float* other = totals + Apart * 8 * Lanes.Count;
-                Fold(b0, scale, other);
-                Fold(b1, scale, other + 16);
-                Fold(b2, scale, other + 32);
-                Fold(b3, scale, other + 48);
-                Fold(b4, scale, other + 64);
-                Fold(b5, scale, other + 80);
-                Fold(b6, scale, other + 96);
-                Fold(b7, scale, other + 112);
-            }
-        }
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => TCodes.Pairs / 2;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static void FourRows(in PackedRun run, float* firstX, float* firstTotals)
+    /// <summary>Words of a panel in a block.</summary>
+    private static int PanelWords
     {
-        for (int pair = 0; pair < run.Pairs; pair++)
-        {
-            var at = new Place(run, pair);
-            float* x = firstX, totals = firstTotals + OutputOf(pair) * 4 * Lanes.Count;
-            for (int piece = 0; piece < run.Pieces; piece++, at.NextPiece(run))
-            {
-                TLanes zero = TLanes.Fill(0), zeroA = at.Zero(run, 0), zeroB = at.Zero(run, Apart);
-                TLanes a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
-                for (int i = 0; i < run.PieceLines; i++, at.NextLine())
-                    for (int step = 0; step < TCodes.Steps; step++, x += 4 * Lanes.Count)
-                    {
-                        TLanes a = Weights(at.Line, step, 0, zeroA), b = Weights(at.Line, step, 1, zeroB), row = TLanes.Load(x);
-                        (a0, b0) = (Fma(row, a, a0), Fma(row, b, b0));
-                        row = TLanes.Load(x + 16);
-                        (a1, b1) = (Fma(row, a, a1), Fma(row, b, b1));
-                        row = TLanes.Load(x + 32);
-                        (a2, b2) = (Fma(row, a, a2), Fma(row, b, b2));
-                        row = TLanes.Load(x + 48);
-                        (a3, b3) = (Fma(row, a, a3), Fma(row, b, b3));
-                    }
-                TLanes scale = at.Scale(run, 0);
-                Fold(a0, scale, totals);
-                Fold(a1, scale, totals + 16);
-                Fold(a2, scale, totals + 32);
-                Fold(a3, scale, totals + 48);
-                scale = at.Scale(run, Apart);
-                float* other = totals + Apart * 4 * Lanes.Count;
-                Fold(b0, scale, other);
-                Fold(b1, scale, other + 16);
-                Fold(b2, scale, other + 32);
-                Fold(b3, scale, other + 48);
-            }
-        }
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => PackedLayout.Tile / (2 * TCodes.Pairs) * Line;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static void TwoRows(in PackedRun run, float* firstX, float* firstTotals)
+    /// <summary>Adds the sums of a block to totals.</summary>
+    /// <param name="rows">4, 2 or 1.</param>
+    /// <param name="block">The weights.</param>
+    /// <param name="x">[128][rows].</param>
+    /// <param name="totals">[rows, stride].</param>
+    /// <param name="stride">Floats from one row of totals to the next.</param>
+    public static void Add(int rows, in PackedBlock block, float* x, float* totals, nint stride)
     {
-        for (int pair = 0; pair < run.Pairs; pair++)
-        {
-            var at = new Place(run, pair);
-            float* x = firstX, totals = firstTotals + OutputOf(pair) * 2 * Lanes.Count;
-            for (int piece = 0; piece < run.Pieces; piece++, at.NextPiece(run))
-            {
-                TLanes zero = TLanes.Fill(0), zeroA = at.Zero(run, 0), zeroB = at.Zero(run, Apart);
-                TLanes a0 = zero, a1 = zero, b0 = zero, b1 = zero;
-                for (int i = 0; i < run.PieceLines; i++, at.NextLine())
-                    for (int step = 0; step < TCodes.Steps; step++, x += 2 * Lanes.Count)
-                    {
-                        TLanes a = Weights(at.Line, step, 0, zeroA), b = Weights(at.Line, step, 1, zeroB), row = TLanes.Load(x);
-                        (a0, b0) = (Fma(row, a, a0), Fma(row, b, b0));
-                        row = TLanes.Load(x + 16);
-                        (a1, b1) = (Fma(row, a, a1), Fma(row, b, b1));
-                    }
-                TLanes scale = at.Scale(run, 0);
-                Fold(a0, scale, totals);
-                Fold(a1, scale, totals + 16);
-                scale = at.Scale(run, Apart);
-                float* other = totals + Apart * 2 * Lanes.Count;
-                Fold(b0, scale, other);
-                Fold(b1, scale, other + 16);
-            }
-        }
+        if (rows == 4 && TLanes.HasManyRegisters) FourByFour(block, x, totals, stride);
+        else if (rows == 4)
+            for (int panel = 0; panel < Panels; panel++) FourByOne(block, panel, x, totals + panel * Lanes.Count, stride);
+        else if (rows == 2 && TLanes.HasManyRegisters) TwoByFour(block, x, totals, stride);
+        else
+            for (int row = 0; row < rows; row++) OneByFour(block, x + row, rows, totals + row * stride);
     }
 
-    /// <summary>The steps of a line written out: what a loop costs would show.</summary>
+    /// <summary>Copies the weights of a block, code less zero, as F32: for many rows, each tile of which would have to do it again.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static void OneRow(in PackedRun run, float* firstX, float* firstTotals)
+    public static PackedBlock Widen(in PackedBlock block, float* wide)
     {
-        for (int pair = 0; pair < run.Pairs; pair++)
-        {
-            var at = new Place(run, pair);
-            float* x = firstX, totals = firstTotals + OutputOf(pair) * 1 * Lanes.Count;
-            for (int piece = 0; piece < run.Pieces; piece++, at.NextPiece(run))
+        uint* p = block.Lines;
+        float* to = wide;
+        for (int panel = 0; panel < Panels; panel++)
+            for (int group = 0; group < block.Groups; group++)
             {
-                TLanes a = TLanes.Fill(0), b = a, zeroA = at.Zero(run, 0), zeroB = at.Zero(run, Apart);
-                for (int i = 0; i < run.PieceLines; i++, at.NextLine(), x += TCodes.Steps * Lanes.Count)
+                var zeros = new Zeros(block, group, panel);
+                for (int line = block.GroupLines; line > 0; line--, p += Line)
                 {
-                    TLanes row = TLanes.Load(x);
-                    (a, b) = (Fma(row, Weights(at.Line, 0, 0, zeroA), a), Fma(row, Weights(at.Line, 0, 1, zeroB), b));
-                    row = TLanes.Load(x + 16);
-                    (a, b) = (Fma(row, Weights(at.Line, 1, 0, zeroA), a), Fma(row, Weights(at.Line, 1, 1, zeroB), b));
-                    if (TCodes.Steps == 2) continue;
-                    row = TLanes.Load(x + 32);
-                    (a, b) = (Fma(row, Weights(at.Line, 2, 0, zeroA), a), Fma(row, Weights(at.Line, 2, 1, zeroB), b));
-                    row = TLanes.Load(x + 48);
-                    (a, b) = (Fma(row, Weights(at.Line, 3, 0, zeroA), a), Fma(row, Weights(at.Line, 3, 1, zeroB), b));
+                    TLanes words = Words(p);
+                    int four = 0;
+                    do
+                    {
+                        TLanes.Store(First(p, words, zeros), to);
+                        TLanes.Store(Second(p, words, zeros), to + Width);
+                        TLanes.Store(Third(p, words, zeros), to + 2 * Width);
+                        TLanes.Store(Fourth(p, words, zeros), to + 3 * Width);
+                        to += 4 * Width;
+                        words = Next(words);
+                    }
+                    while (++four < Fours);
                 }
-                Fold(a, at.Scale(run, 0), totals);
-                Fold(b, at.Scale(run, Apart), totals + Apart * Lanes.Count);
             }
+        return block with { Lines = (uint*)wide, GroupLines = block.GroupLines * Fours };
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void FourByFour(in PackedBlock block, float* x, float* totals, nint stride)
+    {
+        uint* p0 = block.Lines, p1 = p0 + PanelWords, p2 = p1 + PanelWords, p3 = p2 + PanelWords;
+        for (int group = 0; group < block.Groups; group++)
+        {
+            Zeros z0 = new(block, group, 0), z1 = new(block, group, 1), z2 = new(block, group, 2), z3 = new(block, group, 3);
+            TLanes a0 = TLanes.Fill(0), a1 = a0, a2 = a0, a3 = a0;
+            TLanes b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+            TLanes c0 = a0, c1 = a0, c2 = a0, c3 = a0;
+            TLanes d0 = a0, d1 = a0, d2 = a0, d3 = a0;
+            for (int line = block.GroupLines; line > 0; line--, p0 += Line, p1 += Line, p2 += Line, p3 += Line)
+            {
+                TLanes s0 = Words(p0), s1 = Words(p1), s2 = Words(p2), s3 = Words(p3);
+                int four = 0;
+                do
+                {
+                    TLanes w0 = Second(p0, s0, z0), w1 = Second(p1, s1, z1), w2 = Second(p2, s2, z2), w3 = Second(p3, s3, z3);
+                    TLanes.AddProducts(x[4], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[5], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    TLanes.AddProducts(x[6], w0, w1, w2, w3, ref c0, ref c1, ref c2, ref c3);
+                    TLanes.AddProducts(x[7], w0, w1, w2, w3, ref d0, ref d1, ref d2, ref d3);
+                    (w0, w1, w2, w3) = (First(p0, s0, z0), First(p1, s1, z1), First(p2, s2, z2), First(p3, s3, z3));
+                    TLanes.AddProducts(x[0], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[1], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    TLanes.AddProducts(x[2], w0, w1, w2, w3, ref c0, ref c1, ref c2, ref c3);
+                    TLanes.AddProducts(x[3], w0, w1, w2, w3, ref d0, ref d1, ref d2, ref d3);
+                    (w0, w1, w2, w3) = (Fourth(p0, s0, z0), Fourth(p1, s1, z1), Fourth(p2, s2, z2), Fourth(p3, s3, z3));
+                    TLanes.AddProducts(x[12], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[13], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    TLanes.AddProducts(x[14], w0, w1, w2, w3, ref c0, ref c1, ref c2, ref c3);
+                    TLanes.AddProducts(x[15], w0, w1, w2, w3, ref d0, ref d1, ref d2, ref d3);
+                    (w0, w1, w2, w3) = (Third(p0, s0, z0), Third(p1, s1, z1), Third(p2, s2, z2), Third(p3, s3, z3));
+                    TLanes.AddProducts(x[8], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[9], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    TLanes.AddProducts(x[10], w0, w1, w2, w3, ref c0, ref c1, ref c2, ref c3);
+                    TLanes.AddProducts(x[11], w0, w1, w2, w3, ref d0, ref d1, ref d2, ref d3);
+                    (s0, s1, s2, s3) = (Next(s0), Next(s1), Next(s2), Next(s3));
+                    x += 16;
+                }
+                while (++four < Fours);
+            }
+            var fold = new Fold(block, group);
+            fold.Add(totals, a0, a1, a2, a3);
+            fold.Add(totals + stride, b0, b1, b2, b3);
+            fold.Add(totals + 2 * stride, c0, c1, c2, c3);
+            fold.Add(totals + 3 * stride, d0, d1, d2, d3);
         }
     }
 
-    /// <summary>The first output of a pair.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static nint OutputOf(int pair) => pair + (pair & -Apart);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TLanes Weights(uint* line, int step, int side, TLanes zero)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void TwoByFour(in PackedBlock block, float* x, float* totals, nint stride)
     {
-        TLanes codes = TCodes.Load<TLanes>(line, step, side);
-        return TCodes.HasZeros ? codes - zero : codes;
+        uint* p0 = block.Lines, p1 = p0 + PanelWords, p2 = p1 + PanelWords, p3 = p2 + PanelWords;
+        for (int group = 0; group < block.Groups; group++)
+        {
+            Zeros z0 = new(block, group, 0), z1 = new(block, group, 1), z2 = new(block, group, 2), z3 = new(block, group, 3);
+            TLanes a0 = TLanes.Fill(0), a1 = a0, a2 = a0, a3 = a0;
+            TLanes b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+            for (int line = block.GroupLines; line > 0; line--, p0 += Line, p1 += Line, p2 += Line, p3 += Line)
+            {
+                TLanes s0 = Words(p0), s1 = Words(p1), s2 = Words(p2), s3 = Words(p3);
+                int four = 0;
+                do
+                {
+                    TLanes w0 = Second(p0, s0, z0), w1 = Second(p1, s1, z1), w2 = Second(p2, s2, z2), w3 = Second(p3, s3, z3);
+                    TLanes.AddProducts(x[2], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[3], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    (w0, w1, w2, w3) = (First(p0, s0, z0), First(p1, s1, z1), First(p2, s2, z2), First(p3, s3, z3));
+                    TLanes.AddProducts(x[0], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[1], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    (w0, w1, w2, w3) = (Fourth(p0, s0, z0), Fourth(p1, s1, z1), Fourth(p2, s2, z2), Fourth(p3, s3, z3));
+                    TLanes.AddProducts(x[6], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[7], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    (w0, w1, w2, w3) = (Third(p0, s0, z0), Third(p1, s1, z1), Third(p2, s2, z2), Third(p3, s3, z3));
+                    TLanes.AddProducts(x[4], w0, w1, w2, w3, ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[5], w0, w1, w2, w3, ref b0, ref b1, ref b2, ref b3);
+                    (s0, s1, s2, s3) = (Next(s0), Next(s1), Next(s2), Next(s3));
+                    x += 8;
+                }
+                while (++four < Fours);
+            }
+            var fold = new Fold(block, group);
+            fold.Add(totals, a0, a1, a2, a3);
+            fold.Add(totals + stride, b0, b1, b2, b3);
+        }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TLanes Fma(TLanes x, TLanes weights, TLanes sum) => TLanes.FusedMultiplyAdd(weights, x, sum);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Fold(TLanes sum, TLanes scale, float* total) =>
-        TLanes.Store(TLanes.FusedMultiplyAdd(scale, sum, TLanes.Load(total)), total);
-
-    /// <summary>Where the walk of a pair over a run is.</summary>
-    private struct Place(in PackedRun run, int pair)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void FourByOne(in PackedBlock block, int panel, float* x, float* totals, nint stride)
     {
-        private const int LineWords = 16, LineStride = Apart * LineWords; // to the next line, and to the next of the same pair
-        private const int WordsAhead = 2048; // 8 KiB: what comes after some hundred nanoseconds
-
-        private nint _scale = OutputOf(pair);
-        private int _lines;
-
-        public uint* Line = (uint*)run.Codes + (pair & -Apart) * BlockLines * LineWords + (pair & (Apart - 1)) * LineWords;
-
-        /// <summary>Lines of a pair in a block.</summary>
-        private static int BlockLines => PackedLayout.Tile / TCodes.LineK;
-
-        /// <summary>To the next line of the pair. Its neighbours belong to other pairs, so hardware does not foresee it.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void NextLine()
+        uint* p = block.Lines + panel * PanelWords;
+        for (int group = 0; group < block.Groups; group++)
         {
-            if (Sse.IsSupported) Sse.Prefetch0(Line + WordsAhead);
-            Line += LineStride;
+            var zeros = new Zeros(block, group, panel);
+            TLanes a = TLanes.Fill(0), b = a, c = a, d = a;
+            for (int line = block.GroupLines; line > 0; line--, p += Line)
+            {
+                TLanes words = Words(p);
+                int four = 0;
+                do
+                {
+                    TLanes.AddProducts(x + 4, Second(p, words, zeros), ref a, ref b, ref c, ref d);
+                    TLanes.AddProducts(x, First(p, words, zeros), ref a, ref b, ref c, ref d);
+                    TLanes.AddProducts(x + 12, Fourth(p, words, zeros), ref a, ref b, ref c, ref d);
+                    TLanes.AddProducts(x + 8, Third(p, words, zeros), ref a, ref b, ref c, ref d);
+                    words = Next(words);
+                    x += 16;
+                }
+                while (++four < Fours);
+            }
+            var fold = new Fold(block, group);
+            fold.Add(totals, panel, a);
+            fold.Add(totals + stride, panel, b);
+            fold.Add(totals + 2 * stride, panel, c);
+            fold.Add(totals + 3 * stride, panel, d);
         }
+    }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void NextPiece(in PackedRun run)
+    /// <summary>One of some rows that are packed together. A single row waits for weights, which are asked for in time.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void OneByFour(in PackedBlock block, float* x, nint rows, float* totals)
+    {
+        uint* p0 = block.Lines, p1 = p0 + PanelWords, p2 = p1 + PanelWords, p3 = p2 + PanelWords, ahead = p0 + WordsAhead;
+        for (int group = 0; group < block.Groups; group++)
         {
-            _scale += run.PieceStride;
-            _lines += run.PieceLines;
-            if (_lines < BlockLines) return;
-            _lines = 0;
-            Line += run.BlockBytes / sizeof(uint) - BlockLines * LineStride;
+            Zeros z0 = new(block, group, 0), z1 = new(block, group, 1), z2 = new(block, group, 2), z3 = new(block, group, 3);
+            TLanes a0 = TLanes.Fill(0), a1 = a0, a2 = a0, a3 = a0;
+            for (int line = block.GroupLines; line > 0; line--, p0 += Line, p1 += Line, p2 += Line, p3 += Line)
+            {
+                Ask(ahead);
+                ahead += Panels * Width;
+                TLanes s0 = Words(p0), s1 = Words(p1), s2 = Words(p2), s3 = Words(p3);
+                int four = 0;
+                do
+                {
+                    TLanes.AddProducts(x[rows], Second(p0, s0, z0), Second(p1, s1, z1), Second(p2, s2, z2), Second(p3, s3, z3), ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[0], First(p0, s0, z0), First(p1, s1, z1), First(p2, s2, z2), First(p3, s3, z3), ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[3 * rows], Fourth(p0, s0, z0), Fourth(p1, s1, z1), Fourth(p2, s2, z2), Fourth(p3, s3, z3), ref a0, ref a1, ref a2, ref a3);
+                    TLanes.AddProducts(x[2 * rows], Third(p0, s0, z0), Third(p1, s1, z1), Third(p2, s2, z2), Third(p3, s3, z3), ref a0, ref a1, ref a2, ref a3);
+                    (s0, s1, s2, s3) = (Next(s0), Next(s1), Next(s2), Next(s3));
+                    x += 4 * rows;
+                }
+                while (++four < Fours);
+            }
+            new Fold(block, group).Add(totals, a0, a1, a2, a3);
         }
+    }
+
+    /// <summary>Four lines, in the order in which they lie: hardware then goes on by itself.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Ask(uint* lines)
+    {
+        if (!Sse.IsSupported) return;
+        Sse.Prefetch0(lines);
+        Sse.Prefetch0(lines + Width);
+        Sse.Prefetch0(lines + 2 * Width);
+        Sse.Prefetch0(lines + 3 * Width);
+    }
+
+    /// <summary>The words of a line; F32 is read by the line.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Words(uint* line) => TCodes.Bits == 32 ? default : TLanes.Load((float*)line);
+
+    /// <summary>Words with the next four codes in the places of the last four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Next(TLanes words) => TCodes.Bits == 4 ? TLanes.ShiftRight(words, 4) : words;
+
+    /// <summary>The weights of the first k of four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes First(uint* line, TLanes words, in Zeros zeros) => TCodes.Bits == 32 ? TLanes.Load((float*)line) : Even(words, zeros);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Second(uint* line, TLanes words, in Zeros zeros) => TCodes.Bits == 32 ? TLanes.Load((float*)line + Width) : TLanes.Code(words, 8, TCodes.Bits, zeros.Odd);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Third(uint* line, TLanes words, in Zeros zeros) =>
+        TCodes.Bits == 32 ? TLanes.Load((float*)line + 2 * Width) : Even(TLanes.ShiftRight(words, 16), zeros);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Fourth(uint* line, TLanes words, in Zeros zeros) =>
+        TCodes.Bits == 32 ? TLanes.Load((float*)line + 3 * Width) : TLanes.Code(TLanes.ShiftRight(words, 16), 8, TCodes.Bits, zeros.Odd);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Even(TLanes words, in Zeros zeros) =>
+        TCodes.Bits == 4 && !TCodes.HasZeros ? TLanes.LowestCode4(words) : TLanes.Code(words, 0, TCodes.Bits, zeros.Even);
+
+    /// <summary>What codes of a panel in a group are biased by, and their zero, in byte 0 and in byte 1.</summary>
+    private readonly struct Zeros
+    {
+        public readonly TLanes Even, Odd;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly TLanes Scale(in PackedRun run, int output)
+        public Zeros(in PackedBlock block, int group, int panel)
         {
-            float* scale = run.Scales + _scale + output;
-            return run.HalfStride == 0 ? TLanes.Fill(*scale) : TLanes.FillPairs(*scale, scale[run.HalfStride]);
+            TLanes even = TLanes.Fill(BitConverter.UInt32BitsToSingle(Lanes.Bias(0))), odd = TLanes.Fill(BitConverter.UInt32BitsToSingle(Lanes.Bias(8)));
+            TLanes zero = TCodes.HasZeros ? TLanes.LoadBytes(block.Zeros + group * block.GroupStride + panel * Lanes.Count) : TLanes.Fill(TCodes.Middle);
+            Even = even + zero;
+            Odd = odd + zero;
         }
+    }
 
-        /// <summary>Zero points less the middle.</summary>
+    /// <summary>Adds sums of a group, times its scales, to totals.</summary>
+    private readonly struct Fold(in PackedBlock block, int group)
+    {
+        private readonly float* _scales = block.Scales + group * block.GroupStride;
+
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly TLanes Zero(in PackedRun run, int output)
+        public void Add(float* totals, int panel, TLanes sum) => TLanes.AddScaled(sum, _scales + panel * Lanes.Count, totals);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Add(float* totals, TLanes s0, TLanes s1, TLanes s2, TLanes s3)
         {
-            if (!TCodes.HasZeros) return default;
-            byte* zero = run.Zeros + _scale + output;
-            return TLanes.FillPairs(*zero - TCodes.Middle, zero[run.HalfStride] - TCodes.Middle);
+            TLanes.AddScaled(s0, _scales, totals);
+            TLanes.AddScaled(s1, _scales + Lanes.Count, totals + Lanes.Count);
+            TLanes.AddScaled(s2, _scales + 2 * Lanes.Count, totals + 2 * Lanes.Count);
+            TLanes.AddScaled(s3, _scales + 3 * Lanes.Count, totals + 3 * Lanes.Count);
         }
     }
 }

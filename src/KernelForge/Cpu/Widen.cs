@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -27,7 +28,35 @@ internal static unsafe class Widen
         if (typeof(T) == typeof(float)) return Vector512.Load((float*)source);
         if (typeof(T) == typeof(BFloat16)) return (Avx512F.ConvertToVector512UInt32(Vector256.Load((ushort*)source)) << 16).AsSingle();
 
-        Vector512<uint> bits = (Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)).AsUInt32() << 13) & Vector512.Create(F16Bits);
+        return F16<T>(Avx512F.ConvertToVector512Int32(Vector256.Load((short*)source)) << 13);
+    }
+
+    /// <summary>The lower halves of sixteen words; <typeparamref name="T"/> is Half, FiniteHalf or BFloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Lower<T>(Vector512<uint> words) where T : unmanaged =>
+        typeof(T) == typeof(BFloat16) ? (words << 16).AsSingle() : F16<T>((words.AsInt32() << 16) >> 3);
+
+    /// <summary>The upper halves of sixteen words; <typeparamref name="T"/> is Half, FiniteHalf or BFloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Upper<T>(Vector512<uint> words) where T : unmanaged =>
+        typeof(T) == typeof(BFloat16) ? (words & Vector512.Create(0xFFFF_0000u)).AsSingle() : F16<T>(words.AsInt32() >> 3);
+
+    /// <summary>The lower halves of eight words; <typeparamref name="T"/> is Half, FiniteHalf or BFloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Lower<T>(Vector256<uint> words) where T : unmanaged =>
+        typeof(T) == typeof(BFloat16) ? (words << 16).AsSingle() : F16<T>((words.AsInt32() << 16) >> 3);
+
+    /// <summary>The upper halves of eight words; <typeparamref name="T"/> is Half, FiniteHalf or BFloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Upper<T>(Vector256<uint> words) where T : unmanaged =>
+        typeof(T) == typeof(BFloat16) ? (words & Vector256.Create(0xFFFF_0000u)).AsSingle() : F16<T>(words.AsInt32() >> 3);
+
+    /// <summary>From F16 with its sign in front and the rest from bit 13 up.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> F16<T>(Vector512<int> moved)
+    {
+        Vector512<uint> bits = moved.AsUInt32() & Vector512.Create(F16Bits);
+        if (typeof(T) == typeof(FiniteHalf)) return bits.AsSingle() * Vector512.Create(BiasDifference);
         Vector512<uint> special = Vector512.Equals(bits & Vector512.Create(F16Exponent), Vector512.Create(F16Exponent));
         Vector512<float> value = bits.AsSingle() * Vector512.Create(BiasDifference);
         return (value.AsUInt32() | (special & Vector512.Create(F32Exponent))).AsSingle();
@@ -40,7 +69,15 @@ internal static unsafe class Widen
         if (typeof(T) == typeof(float)) return Vector256.Load((float*)source);
         if (typeof(T) == typeof(BFloat16)) return (Avx2.ConvertToVector256Int32(Vector128.Load((ushort*)source)) << 16).AsSingle();
 
-        Vector256<uint> bits = (Avx2.ConvertToVector256Int32(Vector128.Load((short*)source)).AsUInt32() << 13) & Vector256.Create(F16Bits);
+        return F16<T>(Avx2.ConvertToVector256Int32(Vector128.Load((short*)source)) << 13);
+    }
+
+    /// <summary>From F16 with its sign in front and the rest from bit 13 up.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> F16<T>(Vector256<int> moved)
+    {
+        Vector256<uint> bits = moved.AsUInt32() & Vector256.Create(F16Bits);
+        if (typeof(T) == typeof(FiniteHalf)) return bits.AsSingle() * Vector256.Create(BiasDifference);
         Vector256<uint> special = Vector256.Equals(bits & Vector256.Create(F16Exponent), Vector256.Create(F16Exponent));
         Vector256<float> value = bits.AsSingle() * Vector256.Create(BiasDifference);
         return (value.AsUInt32() | (special & Vector256.Create(F32Exponent))).AsSingle();
@@ -56,5 +93,20 @@ internal static unsafe class Widen
         uint bits = ((uint)Unsafe.BitCast<T, short>(value) << 13) & F16Bits;
         float finite = BitConverter.UInt32BitsToSingle(bits) * BiasDifference;
         return (bits & F16Exponent) == F16Exponent ? BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(finite) | F32Exponent) : finite;
+    }
+}
+
+/// <summary>An F16 that is neither infinite nor NaN: widened with three instructions less.</summary>
+[StructLayout(LayoutKind.Sequential, Size = sizeof(ushort))]
+internal readonly struct FiniteHalf
+{
+    /// <summary>Whether all halves of so many words are finite.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    public static unsafe bool AreAll(uint* words, nint count)
+    {
+        Vector256<ushort> exponent = Vector256.Create((ushort)0x7C00), special = default;
+        for (; count >= Vector256<uint>.Count; count -= Vector256<uint>.Count, words += Vector256<uint>.Count)
+            special |= Vector256.Equals(Vector256.Load((ushort*)words) & exponent, exponent);
+        return special == default;
     }
 }

@@ -20,7 +20,7 @@ public sealed record CudaDeviceOptions
     public nint Stream { get; init; }
 
     /// <summary>
-    /// Makes another library's dense products for <see cref="Operators.MatMul"/>, such as cuBLAS through the ManagedCuda adapter; null for the kernels here. They may
+    /// Makes another library's dense products for <see cref="Operators.MatMul(in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix, in DeviceMatrix)"/>, such as cuBLAS through the ManagedCuda adapter; null for the kernels here. They may
     /// be faster for many rows, but a row's bits then depend on the rows beside it, and <see cref="Operators.IsBatchInvariant"/> is false. Freed with the device.
     /// </summary>
     public Func<CudaDevice, IDenseMatMul>? DenseMatMul { get; init; }

@@ -28,6 +28,10 @@ internal sealed partial class CudaOperators
         }
     }
 
+    protected override void MatMulCore(
+        in DeviceMatrix x, DenseWeights weights, in DeviceMatrix result, in DeviceMatrix bias, in DeviceMatrix residual, ActivationPrecision activations) =>
+        throw new NotSupportedException($"MatMul: {device.Name} has no products with {nameof(DenseWeights)}; they are for CPU devices");
+
     private void SimpleMatMul(in DeviceMatrix x, in DeviceMatrix weights, in DeviceMatrix result, in DeviceMatrix bias, in DeviceMatrix residual, DType type)
     {
         var args = new MatMulArgs(

@@ -10,7 +10,7 @@ internal sealed partial class CudaOperators
 {
     /// <summary>Takes one 16-bit type; result and residual may be F32.</summary>
     protected override void MatMulPackedCore(
-        in DeviceMatrix x, PackedWeights weights, in DeviceMatrix result, in DeviceMatrix bias, in DeviceMatrix residual)
+        in DeviceMatrix x, PackedWeights weights, in DeviceMatrix result, in DeviceMatrix bias, in DeviceMatrix residual, ActivationPrecision activations)
     {
         DType type = SameHalf("MatMulPacked", x, bias, result.DType == DType.F32 ? default : result);
         if (!weights.HasOrder)

@@ -18,7 +18,11 @@ public readonly record struct PackedHeader(WeightFormat Format, int N, int K, bo
     private const ulong Magic = 0x4b50_5448_4749_4557; // "WEIGHTPK", lowest byte first
     private const int ZeroPointsFlag = 1, GatedFlag = 2, OrderFlag = 4, GatedColumns = 16;
 
-    internal PackedLayout Layout => new(Format, N, K, HasOrder);
+    /// <summary>Of what follows a header in a file.</summary>
+    internal PackedLayout Layout => new(Format, N, K, HasOrder, CodeOrder.Mma);
+
+    /// <summary>Of the weights on a device.</summary>
+    internal PackedLayout LayoutOn(Device device) => new(Format, N, K, HasOrder, device.IsCpu ? CodeOrder.Panels : CodeOrder.Mma);
 
     internal static PackedHeader Of(WeightFormat format, int n, int k, bool isGated, bool hasOrder) =>
         new(format, n, k, isGated, hasOrder, MatMulLanes.Length(n, k));

@@ -3,19 +3,14 @@ using CommunityToolkit.HighPerformance;
 namespace KernelForge;
 
 /// <summary>
-/// Quantised weights on a device, in the order in which kernels read them: the same bytes for every device, kernel and number of rows. Made by
+/// Quantised weights on a device, in the order in which its products read them, whatever the number of rows; in a file the same bytes for every device. Made by
 /// <see cref="W4Packer"/> and <see cref="W8Packer"/>; freed by <see cref="Dispose"/>.
 /// </summary>
 public abstract class PackedWeights : IDisposable
 {
     private const int PieceBytes = 8 << 20;
 
-    private protected PackedWeights(Device device, PackedHeader header)
-    {
-        Header = header;
-        Layout = header.Layout;
-        Buffer = device.Allocate(DType.I8, Layout.Bytes);
-    }
+    private protected PackedWeights(DeviceBuffer buffer, PackedHeader header) => (Header, Layout, Buffer) = (header, header.LayoutOn(buffer.Device), buffer);
 
     /// <summary>What codes mean.</summary>
     public WeightFormat Format => Header.Format;
@@ -46,7 +41,8 @@ public abstract class PackedWeights : IDisposable
 
     internal PackedLayout Layout { get; }
 
-    internal DeviceBuffer Buffer { get; }
+    /// <summary>The weights as they lie on the device, for reading.</summary>
+    public DeviceBuffer Buffer { get; }
 
     /// <summary>
     /// x · weightsᵀ, or silu(x · gateᵀ) · (x · upᵀ) of gated weights, from host to host: for trying out. Where the device does not compute in F32, x is
@@ -70,16 +66,18 @@ public abstract class PackedWeights : IDisposable
     /// <exception cref="ArgumentException">They are too many for arrays.</exception>
     public QuantizedMatrix Unpack() => Packing.Unpack(this);
 
-    /// <summary>Writes <see cref="Header"/>, then the weights as they lie on the device.</summary>
+    /// <summary>Writes <see cref="Header"/>, then the weights, in one order for all devices.</summary>
     public void Save(Stream stream)
     {
         Header.Write(stream);
-        var piece = new byte[Math.Min(SizeInBytes, PieceBytes)];
-        for (long start = 0; start < SizeInBytes; start += piece.Length)
+        byte[] piece = NewPiece();
+        for (long start = 0; start < SizeInBytes;)
         {
-            Span<byte> bytes = piece.AsSpan(0, (int)Math.Min(piece.Length, SizeInBytes - start));
+            Span<byte> bytes = Piece(piece, start);
             Device.CopyToHost(Buffer.Address + (nint)start, bytes);
+            if (start < Layout.ScalesOffset) Packing.Reorder(bytes, Layout, CodeOrder.Mma);
             stream.Write(bytes);
+            start += bytes.Length;
         }
     }
 
@@ -118,7 +116,7 @@ public abstract class PackedWeights : IDisposable
     public static long SizeOf(WeightFormat format, int n, int k, bool hasOrder = false)
     {
         format.Check("SizeOf", n, k);
-        return new PackedLayout(format, n, k, hasOrder).Bytes;
+        return new PackedLayout(format, n, k, hasOrder, CodeOrder.Mma).Bytes;
     }
 
     /// <summary>Reads what <see cref="Save"/> wrote, on whatever device.</summary>
@@ -143,9 +141,24 @@ public abstract class PackedWeights : IDisposable
         }
     }
 
+    /// <summary>
+    /// Weights that lie on a device already, such as a mapped file: bytes as those of <see cref="Buffer"/> on the same kind of device. Owns the buffer.
+    /// </summary>
+    /// <exception cref="InvalidDataException">The buffer has another length, is not aligned to 64 bytes, or the order of the inputs is none.</exception>
+    public static PackedWeights Wrap(PackedHeader header, DeviceBuffer packed)
+    {
+        ArgumentNullException.ThrowIfNull(packed);
+        if (packed.SizeInBytes != header.Layout.Bytes) throw Truncated(header.Layout.Bytes, packed.SizeInBytes);
+        if (packed.Address % PanelLayout.LineBytes != 0) throw new InvalidDataException($"Packed weights: expected a multiple of {PanelLayout.LineBytes} as address, got {packed.Address}.");
+        PackedWeights weights = Of(packed, header);
+        weights.CheckOrder();
+        return weights;
+    }
+
     /// <summary>Room for weights of 4 or 8 bits, not cleared.</summary>
-    internal static PackedWeights Allocate(Device device, in PackedHeader header) =>
-        header.Format.Bits == 4 ? new W4Weights(device, header) : new W8Weights(device, header);
+    internal static PackedWeights Allocate(Device device, in PackedHeader header) => Of(device.Allocate(DType.I8, header.Layout.Bytes), header);
+
+    private static PackedWeights Of(DeviceBuffer buffer, in PackedHeader header) => header.Format.Bits == 4 ? new W4Weights(buffer, header) : new W8Weights(buffer, header);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -159,17 +172,30 @@ public abstract class PackedWeights : IDisposable
 
     private void Read(Stream stream)
     {
-        var piece = new byte[Math.Min(SizeInBytes, PieceBytes)];
-        for (long start = 0; start < SizeInBytes; start += piece.Length)
+        byte[] piece = NewPiece();
+        for (long start = 0; start < SizeInBytes;)
         {
-            Span<byte> bytes = piece.AsSpan(0, (int)Math.Min(piece.Length, SizeInBytes - start));
+            Span<byte> bytes = Piece(piece, start);
             int length = stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
             if (length < bytes.Length) throw Truncated(SizeInBytes, start + length);
+            if (start < Layout.ScalesOffset) Packing.Reorder(bytes, Header.Layout, Layout.CodeOrder);
             Buffer.CopyFrom(bytes, start);
+            start += bytes.Length;
         }
+        CheckOrder();
+    }
+
+    private void CheckOrder()
+    {
         if (HasOrder && !QuantizedMatrix.IsPermutation(Packing.ReadOrder(this), K))
             throw new InvalidDataException($"Packed weights: the order of the {K} inputs is no permutation.");
     }
+
+    private byte[] NewPiece() => new byte[Math.Min(SizeInBytes, PieceBytes)];
+
+    /// <summary>What is read or written next: whole blocks of codes, or of what follows them.</summary>
+    private Span<byte> Piece(byte[] piece, long start) =>
+        piece.AsSpan(0, (int)Math.Min(piece.Length, (start < Layout.ScalesOffset ? Layout.ScalesOffset : SizeInBytes) - start));
 
     private static InvalidDataException Truncated(long expected, long came) => new($"Packed weights: expected {expected} bytes behind the header, got {came}.");
 }
@@ -177,7 +203,7 @@ public abstract class PackedWeights : IDisposable
 /// <summary>4-bit weights for <see cref="Operators.MatMulW4"/>.</summary>
 public sealed class W4Weights : PackedWeights
 {
-    internal W4Weights(Device device, PackedHeader header) : base(device, header)
+    internal W4Weights(DeviceBuffer buffer, PackedHeader header) : base(buffer, header)
     {
     }
 }
@@ -185,7 +211,7 @@ public sealed class W4Weights : PackedWeights
 /// <summary>8-bit weights for <see cref="Operators.MatMulW8"/>.</summary>
 public sealed class W8Weights : PackedWeights
 {
-    internal W8Weights(Device device, PackedHeader header) : base(device, header)
+    internal W8Weights(DeviceBuffer buffer, PackedHeader header) : base(buffer, header)
     {
     }
 }

@@ -81,6 +81,23 @@ internal static unsafe class Packing
         return matrix;
     }
 
+    /// <summary>Whole blocks of codes from one order to another, in place.</summary>
+    public static void Reorder(Span<byte> blocks, in PackedLayout from, CodeOrder to)
+    {
+        if (from.CodeOrder == to) return;
+        (int bits, int blockBytes, CodeOrder order) = (from.Format.Bits, from.BlockBytes, from.CodeOrder);
+        fixed (byte* start = blocks)
+        {
+            byte* first = start;
+            Parallel.For(0, blocks.Length / blockBytes, block =>
+            {
+                byte* codes = stackalloc byte[Tile * Tile], packed = first + (nint)block * blockBytes;
+                BlockCodes.Unpack(packed, codes, bits, order);
+                BlockCodes.Pack(codes, packed, bits, to);
+            });
+        }
+    }
+
     /// <summary>Input of each packed column.</summary>
     public static int[] ReadOrder(PackedWeights weights)
     {
@@ -152,7 +169,7 @@ internal static unsafe class Packing
                 byte* codes = stackalloc byte[Tile * Tile];
                 (long tile, long inTile) = Math.DivRem(start + block, layout.Blocks);
                 Gather(codes, layout, (int)tile * Tile, (int)inTile * Tile, matrix, up);
-                fixed (byte* packed = &piece[block * layout.BlockBytes]) BlockCodes.Pack(codes, packed, layout.Format.Bits);
+                fixed (byte* packed = &piece[block * layout.BlockBytes]) BlockCodes.Pack(codes, packed, layout.Format.Bits, layout.CodeOrder);
             });
             weights.Buffer.CopyFrom(piece.AsSpan(0, count * layout.BlockBytes), start * layout.BlockBytes);
         }

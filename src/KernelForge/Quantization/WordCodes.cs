@@ -24,6 +24,20 @@ internal static unsafe class WordCodes
         return codes;
     }
 
+    /// <summary>One code, by the number of its input.</summary>
+    public static int Read(WordMatrix matrix, int output, int input)
+    {
+        int bits = matrix.Format.Bits, perWord = 32 / bits;
+        uint* words = (uint*)matrix.Address;
+        uint word = matrix.WordOrder switch
+        {
+            WordOrder.Gptq => words[(long)(input / perWord) * matrix.WordsOfRow + output] >> input % perWord * bits,
+            WordOrder.Awq => words[(long)input * matrix.WordsOfRow + output / 8] >> AwqShifts[output % 8],
+            _ => words[(long)output * matrix.WordsOfRow + input / perWord] >> input % perWord * bits,
+        };
+        return (int)word & matrix.Format.MaxCode;
+    }
+
     private static void ReadGptq(WordMatrix matrix, int first, int end, int[]? positions, byte[] codes)
     {
         int bits = matrix.Format.Bits, perWord = 32 / bits, k = matrix.K;

@@ -72,6 +72,9 @@ public sealed class WordMatrix : IDisposable
     /// <summary>Where the words are.</summary>
     public Device Device => _words.Device;
 
+    /// <summary>The code that means 0 in the only group of an output.</summary>
+    internal int Zero(int output) => Zeros is null ? Format.MiddleCode : Zeros[output];
+
     internal nint Address => _words.Address;
 
     internal int WordsOfRow { get; }

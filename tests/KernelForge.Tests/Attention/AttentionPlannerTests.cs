@@ -102,6 +102,30 @@ public sealed class AttentionPlannerTests : IDisposable
         Assert.Equal(512 + 2 * 256 + 8 * (1001 - 768), reads.Positions);
     }
 
+    [Theory]
+    [InlineData(2, 1, 1, 4096)]
+    [InlineData(2, 3, 8, 2048)]
+    [InlineData(4, 1, 8, 16_384)]
+    [InlineData(4, 3, 2, 8192)]
+    [InlineData(8, 4, 4, 32_000)]
+    [InlineData(16, 2, 1, 50_000)]
+    public void Plan_LongSequenceAloneOnTheCpu_KeepsAllThreadsBusy(int threads, int kvHeads, int group, int context)
+    {
+        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = threads });
+        var format = new KvFormat(16, kvHeads, 64, DType.BF16);
+        int[] table = [.. Enumerable.Range(0, context / 16 + 1)];
+        var planner = new AttentionPlanner(new AttentionPlannerOptions(format, table.Length, kvHeads * group, device.Operators.AttentionTiling(format)));
+        planner.Plan([0, 1], [context], [0, table.Length], table);
+        using DeviceBuffer memory = device.Upload(planner.Memory), workspace = device.Allocate(DType.F32, Math.Max(1, planner.WorkspaceLength));
+        AttentionPlan plan = planner.On(memory.AsSpan<int>(), workspace.AsSpan<float>());
+        int[] busy = new int[threads];
+        foreach (AttentionItem item in plan.WideItems.ToArray())
+            for (int head = 0; head < kvHeads; head++) busy[Array.IndexOf(busy, busy.Min())] += item.End - item.First;
+        Assert.Equal(1, plan.Passes);
+        Assert.Equal((context + 1) * kvHeads, busy.Sum());
+        Assert.InRange(busy.Max(), 0, busy.Sum() / threads + 512);
+    }
+
     [Fact]
     public void Plan_BadStep_ThrowsAndKeepsTheLastPlan()
     {

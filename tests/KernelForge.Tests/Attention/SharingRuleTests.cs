@@ -51,6 +51,24 @@ public sealed class SharingRuleTests
         Assert.InRange(shared, groups / 2, groups);
     }
 
+    [Theory]
+    [InlineData(2, 16, 192, false)]
+    [InlineData(2, 8, 1024, true)]
+    [InlineData(32, 8, 64, true)]
+    [InlineData(3, 1, 64, true)]
+    [InlineData(2, 1, 16, false)]
+    public void Decide_OnTheCpu_SharesWhatCostsMoreToReadThanToHandOn(int sequences, int group, int prefix, bool isShared)
+    {
+        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = 2 });
+        var format = new KvFormat(16, 4, 64, DType.F32);
+        var planner = new AttentionPlanner(new AttentionPlannerOptions(format, 1000, 4 * group, device.Operators.AttentionTiling(format)));
+        int blocks = prefix / 16 + 1;
+        int[] tables = [.. Enumerable.Range(0, sequences).SelectMany(s => Enumerable.Range(0, blocks).Select(i => i < blocks - 1 ? i : 500 + s))];
+        planner.Plan([.. Enumerable.Range(0, sequences + 1)], [.. Enumerable.Repeat(prefix + 8, sequences)],
+            [.. Enumerable.Range(0, sequences + 1).Select(s => s * blocks)], tables);
+        Assert.Equal(isShared ? 1 : 0, planner.Reads.Groups);
+    }
+
     /// <summary>What a decision costs, added up in the order of the forest.</summary>
     private static long Cost(ReadOnlySpan<bool> isShared, PrefixForest forest, AttentionRows rows)
     {

@@ -9,6 +9,7 @@ public class CommandsTests
     [InlineData("--token-budget N", "run", "--help")]
     [InlineData("Exit codes:", "run", "-h")]
     [InlineData("kf info --model models/small --context 4096 --batch 64", "info", "--help")]
+    [InlineData("--packed small.kfpack --input", "pack", "--help")]
     [InlineData("kf 0.1.0", "--version")]
     public void Run_QuestionAboutItself_IsAnswered(string expected, params string[] arguments)
     {

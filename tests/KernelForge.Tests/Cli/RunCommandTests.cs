@@ -70,6 +70,7 @@ public class RunCommandTests
     [InlineData("--block-size", "4")]
     [InlineData("--kv-memory", "200k")]
     [InlineData("--threads", "2")]
+    [InlineData("--pin")]
     [InlineData("--no-prefix-cache")]
     [InlineData("--no-prefix-groups")]
     [InlineData("--equal-lengths", "2,5")]

@@ -81,27 +81,23 @@ public class CpuMatMulPackedTests(OpenDevices devices) : IClassFixture<OpenDevic
     }
 
     /// <summary>
-    /// One element by the words of the canon: lane 4 c + j takes from each run of k (64 of them with 4 bits, 32 with 8) four or two elements; a lane's sums of
-    /// groups are scaled as they are added; the lanes are added 8, 4, 2 and 1 apart.
+    /// One element by the words of the canon: a group's products in one chain from +0, of each pair of neighbours the odd one first; sums of groups are scaled as they
+    /// are added. Behind the last weight x and weights are 0, up to a multiple of 128.
     /// </summary>
     private static float Canon(float[,] x, int row, QuantizedMatrix weights, int output)
     {
-        (int run, int stride, int[] offsets) = weights.Format.Bits == 4 ? (64, 16, new[] { 0, 8, 1, 9 }) : (32, 8, [0, 1]);
         int groupSize = weights.Format.GroupSize == 0 ? 128 : weights.Format.GroupSize, groups = weights.Format.Groups(weights.K);
-        var lanes = new float[16];
-        for (int lane = 0; lane < 16; lane++)
-            for (int first = 0; first < weights.K; first += groupSize)
-            {
-                int group = weights.Format.GroupSize == 0 ? 0 : first / groupSize, end = Math.Min(weights.K, first + groupSize);
-                float sum = 0;
-                for (int start = first / run * run; start < end; start += run)
-                    foreach (int k in offsets.Select(offset => start + lane % 4 * stride + lane / 4 * 2 + offset).Where(k => k >= first && k < end))
-                        sum = MathF.FusedMultiplyAdd(x[row, k], weights.Codes[output * weights.K + k] - weights.Zero(output, group), sum);
-                lanes[lane] = MathF.FusedMultiplyAdd(weights.Scales[output * groups + group], sum, lanes[lane]);
-            }
-        for (int apart = 8; apart > 0; apart /= 2)
-            for (int lane = 0; lane < apart; lane++) lanes[lane] += lanes[lane + apart];
-        return lanes[0];
+        float total = 0;
+        for (int first = 0; first < weights.K; first += groupSize)
+        {
+            int group = weights.Format.GroupSize == 0 ? 0 : first / groupSize;
+            float sum = 0;
+            for (int pair = first; pair < first + groupSize; pair += 2)
+                foreach (int k in (int[])[pair + 1, pair])
+                    sum = k < weights.K ? MathF.FusedMultiplyAdd(x[row, k], weights.Codes[output * weights.K + k] - weights.Zero(output, group), sum) : sum + 0f;
+            total = MathF.FusedMultiplyAdd(weights.Scales[output * groups + group], sum, total);
+        }
+        return total;
     }
 
     private static float[] Multiply(Device device, in DeviceMatrix x, PackedWeights weights)

@@ -127,6 +127,57 @@ public unsafe class CpuThreadsTests
         Assert.Throws<ObjectDisposedException>(() => threads.Run(ref work, 2));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void Run_SimulatedNodes_EachPartStaysOnItsThreadAndNodesFollowEachOther(int nodes)
+    {
+        using var threads = new CpuThreads(4, CpuTopology.Simulated(nodes, 4));
+        foreach (int parts in (int[])[4, 3, 2])
+        {
+            var first = new Recording(new int[parts], new int[parts][]);
+            threads.Run(ref first, parts);
+            Assert.Equal(parts, first.Threads.Distinct().Count());
+            for (int repeat = 0; repeat < 10; repeat++)
+            {
+                var again = new Recording(new int[parts], new int[parts][]);
+                threads.Run(ref again, parts);
+                Assert.Equal(first.Threads, again.Threads);
+            }
+        }
+
+        Assert.Equal(Enumerable.Range(0, 4).Select(part => part * nodes / 4), Enumerable.Range(0, 4).Select(part => threads.NodeOf(part, 4)));
+    }
+
+    [Fact]
+    public void Run_Pinned_HoldsWorkersToCoresOfTheirOwnAndTheCallerToNone()
+    {
+        int[] cores = ThreadAffinity.ProcessCores(), own = ThreadAffinity.CoresOf(0) ?? [];
+        if (!OperatingSystem.IsLinux() || cores.Length < 2) return;
+        int count = cores.Length;
+        using var threads = new CpuThreads(count, CpuTopology.Read(), pin: true);
+        using var others = new CpuThreads(count, CpuTopology.Read(), pin: true);
+        using var free = new CpuThreads(count, CpuTopology.Simulated(2, count), pin: true);
+
+        List<int> pinned = [.. Pinned(threads), .. Pinned(others)];
+        Assert.Equal(pinned.Distinct(), pinned);
+        Assert.All(pinned, core => Assert.Contains(core, cores));
+        Assert.InRange(pinned.Count, Math.Min(1, count - 1), count);
+        Assert.Empty(Pinned(free));
+        Assert.Equal(own, ThreadAffinity.CoresOf(0));
+
+        List<int> Pinned(CpuThreads pool)
+        {
+            var work = new Recording(new int[count], new int[count][]);
+            pool.Run(ref work, count);
+            Assert.Equal(own, work.Cores[^1]);
+            List<int> single = [.. work.Cores.SkipLast(1).Where(held => held.Length == 1).Select(held => held[0])];
+            Assert.Equal(pool.Pinned, single.Count);
+            return single;
+        }
+    }
+
     [Fact]
     public void Scratch_GrowsAndIsKept()
     {
@@ -151,6 +202,20 @@ public unsafe class CpuThreadsTests
         {
             Interlocked.Increment(ref runs[part]);
             Parts = parts;
+        }
+    }
+
+    /// <summary>Which thread does a part, and which cores it may use.</summary>
+    private readonly struct Recording(int[] threads, int[][] cores) : IParallelWork
+    {
+        public int[] Threads => threads;
+
+        public int[][] Cores => cores;
+
+        public void Run(int part, int parts)
+        {
+            threads[part] = Environment.CurrentManagedThreadId;
+            cores[part] = ThreadAffinity.CoresOf(0) ?? [];
         }
     }
 

@@ -67,6 +67,16 @@ public sealed unsafe class LaneTests
     }
 
     [Fact]
+    public void Exp2_WholeRange_IsWithinItsBoundAndTheSameInEveryWidth()
+    {
+        float[] x = [.. Samples(-152, 128.5f, 60_000), .. Samples(-1, 1, 20_000)];
+        float[] scalar = Map<LanesScalar>(x, Function.Exp2);
+        for (int i = 0; i < x.Length; i++) AssertUlps(Math.Pow(2, x[i]), scalar[i], 1.02, x[i]);
+        Assert.Equal([1f, 1f, 0f, 0f, float.NaN], Map<LanesScalar>([0f, -0f, float.NegativeInfinity, -150f, float.NaN], Function.Exp2));
+        AssertSameInEveryWidth([.. x, 0f, -0f, float.NegativeInfinity], Function.Exp2);
+    }
+
+    [Fact]
     public void Log_PositiveNumbers_IsWithinItsBoundAndTheSameInEveryWidth()
     {
         float[] x = [.. Samples(-80, 80, 30_000).Select(MathF.Exp), .. Samples(0.5f, 2, 30_000)];
@@ -91,6 +101,37 @@ public sealed unsafe class LaneTests
         {
             fixed (float* n = nan, o = one)
                 return (TLanes.Largest(TLanes.Max(TLanes.Load(n), TLanes.Load(o))), TLanes.Largest(TLanes.Max(TLanes.Load(o), TLanes.Load(n))));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Sets))]
+    public void Transpose_RowsAnywhere_PutsRowsInLanes(CpuInstructionSet set)
+    {
+        AssertTransposed(value => value);
+        AssertTransposed(value => (Half)value);
+        AssertTransposed(value => (BFloat16)value);
+
+        void AssertTransposed<T>(Func<float, T> convert) where T : unmanaged
+        {
+            const int stride = 21, length = 40;
+            int count = 16 / sizeof(T);
+            T[] rows = [.. Enumerable.Range(0, 16 * length).Select(i => convert(i / 4f - 70))];
+            float[] turned = new float[count * stride + 16], expected = new float[turned.Length];
+            T** addresses = stackalloc T*[16];
+            fixed (T* source = rows)
+            fixed (float* destination = turned)
+            {
+                for (int row = 0; row < 16; row++)
+                {
+                    addresses[row] = source + (row * 5 % 16) * length + row % 3;
+                    for (int i = 0; i < count; i++) expected[i * stride + row] = Widen.One(addresses[row][3 + i]);
+                }
+                if (set == CpuInstructionSet.Vector512) Lanes512.Transpose(addresses, 3, destination, stride);
+                else if (set == CpuInstructionSet.Vector256) Lanes256.Transpose(addresses, 3, destination, stride);
+                else LanesScalar.Transpose(addresses, 3, destination, stride);
+            }
+            Close.AssertSameBits(expected, turned);
         }
     }
 
@@ -130,6 +171,7 @@ public sealed unsafe class LaneTests
     private enum Function
     {
         Exp,
+        Exp2,
         Log,
     }
 
@@ -147,7 +189,8 @@ public sealed unsafe class LaneTests
             for (int i = 0; i < x.Length; i += Lanes.Count)
             {
                 TLanes value = Elements.Load<TLanes>((nint)source, DType.F32, i, x.Length);
-                Elements.Store(function == Function.Exp ? LaneMath.Exp(value) : LaneMath.Log(value), (nint)destination, DType.F32, i, x.Length);
+                TLanes y = function switch { Function.Exp => LaneMath.Exp(value), Function.Exp2 => LaneMath.Exp2(value), _ => LaneMath.Log(value) };
+                Elements.Store(y, (nint)destination, DType.F32, i, x.Length);
             }
         }
 

@@ -19,12 +19,12 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
 
     private static readonly int?[] DraftLengths = [4, 1, null, 2, 3, 5, 6, 7, 8]; // null adapts
 
-    // What a device answers depends on samples, sampling, family, type and weights alone.
-    private static readonly ConcurrentDictionary<(string Device, int, int, int, int, int), Lazy<Answers>> Expected = new();
+    // What a device answers depends on samples, sampling, family, type, weights and activations alone.
+    private static readonly ConcurrentDictionary<(string Device, int, int, int, int, int, ActivationPrecision), Lazy<Answers>> Expected = new();
 
     // budget, block size, prefix cache, admission, arrival, max sequences, KV, samples, sampling, family, prefix groups, weights, drafter, type, draft length; on the
-    // CPU all drafters, a third type, all draft lengths, and threads
-    private static readonly int[] Levels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2, 3], CudaLevels = [.. Levels, 4, 2, 2], CpuLevels = [.. Levels, 7, 3, 9, 2];
+    // CPU all drafters, a third type, all draft lengths, threads, activations, and the library
+    private static readonly int[] Levels = [3, 2, 2, 2, 2, 3, 2, 2, 2, 2, 2, 3], CudaLevels = [.. Levels, 4, 2, 2], CpuLevels = [.. Levels, 7, 3, 9, 2, 3, 2];
 
     public static TheoryData<string> Cases => [.. Pairwise.Cover(CpuLevels, seed: 9).Select(row => string.Concat(row))];
 
@@ -42,7 +42,7 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
     [Theory, MemberData(nameof(Cases))]
     public void LogitsAndTokens_AnyCombination_AreThoseOfOneRequestAtATime(string factors)
     {
-        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[15] - '0' + 1 });
+        using Device device = Device.OpenCpu(new CpuDeviceOptions { Threads = factors[15] - '0' + 1, Native = factors[17] == '0' });
         AssertSame(device, Device.Cpu, factors, mostTokens: All);
     }
 
@@ -67,11 +67,12 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
             Admission = f[3] == 0 ? new ReserveAllAdmission() : new AggressiveAdmission(),
         };
         var drafts = new Drafts((Drafter)f[12], DraftLengths[f[14]]);
-        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], Weights[f[11]], ComputeTypes[f[13]], prefixGroups: f[10] == 0, drafts);
+        ActivationPrecision activations = f.Length > 16 ? (ActivationPrecision)f[16] : ActivationPrecision.Full;
+        Answers actual = AnswersOf(requests, f[4] == 1, options, device, Families[f[9]], Weights[f[11]], ComputeTypes[f[13]], prefixGroups: f[10] == 0, drafts, activations);
 
         SchedulerOptions alone = options with { BlockCount = 20 * largest, TokenBudget = 256, MaxSequences = 1, PrefixCache = false };
-        Answers expected = Expected.GetOrAdd((other.Name, f[7], f[8], f[9], f[11], f[13]), _ => new Lazy<Answers>(
-            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], Weights[f[11]], ComputeTypes[f[13]], prefixGroups: false, drafts: null))).Value;
+        Answers expected = Expected.GetOrAdd((other.Name, f[7], f[8], f[9], f[11], f[13], activations), _ => new Lazy<Answers>(
+            () => AnswersOf(requests, isReversed: false, alone, other, Families[f[9]], Weights[f[11]], ComputeTypes[f[13]], prefixGroups: false, drafts: null, activations))).Value;
         Assert.Equal(expected.Tokens.Count, actual.Tokens.Count);
         foreach ((var key, int[] tokens) in expected.Tokens) Assert.Equal(tokens, actual.Tokens[key]);
         Assert.Equal(expected.Logits.Count, actual.Logits.Count);
@@ -80,13 +81,13 @@ public class ModelEquivalenceTests(OpenDevices devices) : IClassFixture<OpenDevi
 
     private static Answers AnswersOf(
         List<Request> requests, bool isReversed, SchedulerOptions options, Device device, string family,
-        (QuantizationMethod Method, WeightFormat Format, bool HasOrder)? weights, DType type, bool prefixGroups, Drafts? drafts)
+        (QuantizationMethod Method, WeightFormat Format, bool HasOrder)? weights, DType type, bool prefixGroups, Drafts? drafts, ActivationPrecision activations)
     {
         using TinyModel tiny = weights is { } stored
             ? TinyModel.CreateQuantized(family, stored.Method, stored.Format, stored.HasOrder)
             : TinyModel.Create(family, DType.BF16);
         using TinyModel unlike = TinyModel.Create("llama", DType.BF16, seed: 1);
-        using var run = new ModelRun(tiny, options, device, type, prefixGroups: prefixGroups, speculation: drafts?.Of(tiny.Folder, unlike.Folder));
+        using var run = new ModelRun(tiny, options, device, type, prefixGroups: prefixGroups, speculation: drafts?.Of(tiny.Folder, unlike.Folder), activations: activations);
         IReadOnlyList<Sequence> sequences = run.Run(isReversed ? requests.AsEnumerable().Reverse() : requests);
         return new Answers(
             sequences.ToDictionary(sequence => (requests.IndexOf(sequence.Request), sequence.SampleIndex), sequence => sequence.OutputTokens.ToArray()),

@@ -9,14 +9,16 @@ internal sealed class ModelRun : IDisposable
 
     public ModelRun(
         TinyModel tiny, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null, bool prefixGroups = true,
-        SpeculationOptions? speculation = null)
-        : this(tiny.Folder, options, device, computeType, kvType, prefixGroups, speculation)
+        SpeculationOptions? speculation = null, bool packWeights = true, string? packedFile = null,
+        ActivationPrecision activations = ActivationPrecision.Full)
+        : this(tiny.Folder, options, device, computeType, kvType, prefixGroups, speculation, packWeights, packedFile, activations)
     {
     }
 
     public ModelRun(
         string folder, SchedulerOptions options, Device? device = null, DType? computeType = null, DType? kvType = null, bool prefixGroups = true,
-        SpeculationOptions? speculation = null)
+        SpeculationOptions? speculation = null, bool packWeights = true, string? packedFile = null,
+        ActivationPrecision activations = ActivationPrecision.Full)
     {
         var engine = new EngineOptions
         {
@@ -26,6 +28,9 @@ internal sealed class ModelRun : IDisposable
             BlockSize = options.BlockSize,
             PrefixGroups = prefixGroups,
             Speculation = speculation,
+            PackWeights = packWeights,
+            PackedFile = packedFile,
+            Activations = activations,
         };
         Transformer model = Transformer.Load(device ?? Device.Cpu, folder, engine);
         engine = engine with { ComputeType = model.ComputeType, KvType = kvType ?? model.ComputeType };

@@ -32,6 +32,24 @@ public sealed class SafetensorsWriterTests : IDisposable
     }
 
     [Fact]
+    public void Write_ManyBlocks_AreTheBytesThatCame()
+    {
+        var bytes = new byte[(17 << 20) + 5]; // two blocks and a part
+        new Random(1).NextBytes(bytes);
+
+        using (var writer = new SafetensorsWriter(Target, [new("a", "U8", [bytes.Length], bytes.Length)], new Dictionary<string, string> { ["made by"] = "a test" }))
+        {
+            for (int start = 0, length = 1; start < bytes.Length; start += length, length = Math.Min(3 * length, bytes.Length - start)) writer.Write(bytes.AsSpan(start, length));
+            writer.Complete();
+        }
+
+        using var file = new SafetensorsFile(Target);
+        Assert.True(file.Bytes(file.Tensors["a"], 0, bytes.Length).SequenceEqual(bytes));
+        Assert.Equal(0, file.Tensors["a"].Offset % 64);
+        Assert.Equal("a test", file.Metadata["made by"]);
+    }
+
+    [Fact]
     public void Dispose_WithoutComplete_LeavesNothing()
     {
         using (var writer = new SafetensorsWriter(Target, [new("a", "F32", [1], 4)])) writer.Write(new byte[2]);

@@ -3,7 +3,7 @@ namespace KernelForge.Tests;
 /// <summary>The bits of an output element depend on its row of x, its row of weights and its bias, and on nothing else.</summary>
 public class MatMulInvarianceTests(OpenDevices devices) : IClassFixture<OpenDevices>
 {
-    private const int Columns = 43; // five panels of eight and a part of one
+    private const int Columns = 43; // two panels of sixteen and a part of one
 
     // One chunk, chunk and part of a step, several chunks.
     public static TheoryData<string, DType, int> Cases()

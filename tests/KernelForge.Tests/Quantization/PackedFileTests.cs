@@ -15,8 +15,24 @@ public class PackedFileTests(OpenDevices devices) : IClassFixture<OpenDevices>
 
             Assert.Equal(saved.Header, loaded.Header);
             Assert.Equal(saved.GetType(), loaded.GetType());
-            Assert.Equal(Weights.Bytes(saved), Weights.Bytes(loaded));
+            Assert.Equal(Weights.FileBytes(saved), Weights.FileBytes(loaded));
+            Weights.AssertSame(matrix, loaded.Unpack());
         }
+    }
+
+    [Theory, InlineData("w4g128"), InlineData("w8-asym")]
+    public void Save_CodesOfTheCpu_LieInTheOrderOfAllDevices(string format)
+    {
+        QuantizedMatrix matrix = QuantizedMatrices.Random(WeightFormat.Parse(format), 130, 256, 5);
+        using PackedWeights weights = QuantizedMatrices.Pack(Device.Cpu, matrix);
+
+        Assert.Equal((CodeOrder.Panels, CodeOrder.Mma), (weights.Layout.CodeOrder, weights.Header.Layout.CodeOrder));
+        foreach ((PackedLayout layout, byte[] bytes) in ((PackedLayout, byte[])[])[(weights.Layout, Weights.Bytes(weights)), (weights.Header.Layout, Weights.FileBytes(weights))])
+            for (int i = 0; i < matrix.Codes.Length; i++)
+            {
+                (long at, int bit) = layout.Code(i / matrix.K, i % matrix.K);
+                Assert.Equal(matrix.Codes[i], (bytes[at] >> bit) & matrix.Format.MaxCode);
+            }
     }
 
     [Fact]

@@ -91,7 +91,7 @@ public class PackingTests(OpenDevices devices) : IClassFixture<OpenDevices>
                 using PackedWeights packed = format.Bits == 4 ? W4Packer.Pack(weights, format) : W8Packer.Pack(weights, format);
                 using PackedWeights expected = format.Bits == 4 ? W4Packer.Pack(Device.Cpu, values, format) : W8Packer.Pack(Device.Cpu, values, format);
 
-                Assert.True(Weights.Bytes(expected).AsSpan().SequenceEqual(Weights.Bytes(packed)), $"{type} {format}");
+                Assert.True(Weights.FileBytes(expected).AsSpan().SequenceEqual(Weights.FileBytes(packed)), $"{type} {format}");
             }
     }
 

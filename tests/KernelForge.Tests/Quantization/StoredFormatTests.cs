@@ -48,8 +48,8 @@ public class StoredFormatTests(OpenDevices devices) : IClassFixture<OpenDevices>
             using PackedWeights gated = PackedWeights.PackGated(words, words), expectedGated = PackedWeights.PackGated(Device.Cpu, matrix, matrix);
 
             Assert.Equal(expected.Header, packed.Header);
-            Assert.True(Weights.Bytes(expected).AsSpan().SequenceEqual(Weights.Bytes(packed)), $"{method} {format} {hasOrder}");
-            Assert.True(Weights.Bytes(expectedGated).AsSpan().SequenceEqual(Weights.Bytes(gated)), $"{method} {format} {hasOrder} gated");
+            Assert.True(Weights.FileBytes(expected).AsSpan().SequenceEqual(Weights.FileBytes(packed)), $"{method} {format} {hasOrder}");
+            Assert.True(Weights.FileBytes(expectedGated).AsSpan().SequenceEqual(Weights.FileBytes(gated)), $"{method} {format} {hasOrder} gated");
         }
     }
 

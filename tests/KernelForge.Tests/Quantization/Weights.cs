@@ -23,11 +23,21 @@ internal static class Weights
         Assert.Equal(expected.Order, actual.Order);
     }
 
-    /// <summary>Everything that lies on the device.</summary>
+    /// <summary>Everything that lies on the device, in the device's order of codes.</summary>
     public static byte[] Bytes(PackedWeights weights)
     {
         var bytes = new byte[weights.SizeInBytes];
         weights.Device.CopyToHost(weights.Buffer.Address, bytes);
         return bytes;
+    }
+
+    /// <summary>What a file holds behind its header: the same for every device.</summary>
+    public static byte[] FileBytes(PackedWeights weights)
+    {
+        using var header = new MemoryStream();
+        using var file = new MemoryStream();
+        weights.Header.Write(header);
+        weights.Save(file);
+        return file.ToArray()[(int)header.Length..];
     }
 }
