@@ -91,14 +91,6 @@ internal unsafe interface ILanes<TSelf> where TSelf : struct, ILanes<TSelf>
 
     /// <summary>The largest lane, by <see cref="Max"/> in the same tree.</summary>
     static abstract float Largest(TSelf value);
-
-    /// <summary>
-    /// The first two levels of four sums at once: numbers 4k .. 4k + 3 of the result are what is left of the k-th argument.
-    /// </summary>
-    static abstract TSelf HalfSums(TSelf v0, TSelf v1, TSelf v2, TSelf v3);
-
-    /// <summary>The last two levels of sixteen sums at once: lane 4k + i is the sum that the k-th quarter of the i-th argument began.</summary>
-    static abstract TSelf FinishSums(TSelf h0, TSelf h1, TSelf h2, TSelf h3);
 }
 
 /// <summary>What holds for every implementation of <see cref="ILanes{TSelf}"/>.</summary>

@@ -153,14 +153,6 @@ internal unsafe struct Lanes256(Vector256<float> low, Vector256<float> high) : I
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Largest(Lanes256 value) => Largest8(Avx.Max(value._low, value._high));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 HalfSums(Lanes256 v0, Lanes256 v1, Lanes256 v2, Lanes256 v3) => new(
-        HalfSums(v0._low + v0._high, v1._low + v1._high), HalfSums(v2._low + v2._high, v3._low + v3._high));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 FinishSums(Lanes256 h0, Lanes256 h1, Lanes256 h2, Lanes256 h3) => new(
-        FinishSums(h0._low, h1._low, h2._low, h3._low), FinishSums(h0._high, h1._high, h2._high, h3._high));
-
     /// <summary>The levels xor 4, 2 and 1 of a sum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static float Sum8(Vector256<float> value)
@@ -177,18 +169,6 @@ internal unsafe struct Lanes256(Vector256<float> low, Vector256<float> high) : I
         Vector128<float> four = Sse.Max(value.GetLower(), value.GetUpper());
         Vector128<float> two = Sse.Max(four, Sse.MoveHighToLow(four, four));
         return Sse.MaxScalar(two, Sse.Shuffle(two, two, 0x55)).ToScalar();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> HalfSums(Vector256<float> a, Vector256<float> b) =>
-        Avx.Permute2x128(a, b, 0x20) + Avx.Permute2x128(a, b, 0x31);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> FinishSums(Vector256<float> h0, Vector256<float> h1, Vector256<float> h2, Vector256<float> h3)
-    {
-        Vector256<float> s01 = Avx.Shuffle(h0, h1, 0x44) + Avx.Shuffle(h0, h1, 0xEE);
-        Vector256<float> s23 = Avx.Shuffle(h2, h3, 0x44) + Avx.Shuffle(h2, h3, 0xEE);
-        return Avx.Shuffle(s01, s23, 0x88) + Avx.Shuffle(s01, s23, 0xDD);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,4 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -127,25 +126,6 @@ internal unsafe struct Lanes512(Vector512<float> vector) : ILanes<Lanes512>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Largest(Lanes512 value) => Lanes256.Largest8(Avx.Max(value._vector.GetLower(), value._vector.GetUpper()));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 HalfSums(Lanes512 v0, Lanes512 v1, Lanes512 v2, Lanes512 v3)
-    {
-        Vector512<float> s01 = Quarters(v0._vector, v1._vector, 0x44) + Quarters(v0._vector, v1._vector, 0xEE);
-        Vector512<float> s23 = Quarters(v2._vector, v3._vector, 0x44) + Quarters(v2._vector, v3._vector, 0xEE);
-        return new(Quarters(s01, s23, 0x88) + Quarters(s01, s23, 0xDD));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 FinishSums(Lanes512 h0, Lanes512 h1, Lanes512 h2, Lanes512 h3)
-    {
-        Vector512<float> s01 = Avx512F.Shuffle(h0._vector, h1._vector, 0x44) + Avx512F.Shuffle(h0._vector, h1._vector, 0xEE);
-        Vector512<float> s23 = Avx512F.Shuffle(h2._vector, h3._vector, 0x44) + Avx512F.Shuffle(h2._vector, h3._vector, 0xEE);
-        return new(Avx512F.Shuffle(s01, s23, 0x88) + Avx512F.Shuffle(s01, s23, 0xDD));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Quarters(Vector512<float> a, Vector512<float> b, [ConstantExpected] byte control) => Avx512F.Shuffle4x128(a, b, control);
 
     /// <summary>Sixteen bytes of the rows 0, 4, 8 and 12 from here.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

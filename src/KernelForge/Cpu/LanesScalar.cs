@@ -192,33 +192,5 @@ internal unsafe struct LanesScalar : ILanes<LanesScalar>
         return value._lane[0];
     }
 
-    public static LanesScalar HalfSums(LanesScalar v0, LanesScalar v1, LanesScalar v2, LanesScalar v3)
-    {
-        LanesScalar result = default;
-        for (int i = 0; i < 4; i++)
-        {
-            result._lane[i] = v0._lane[i] + v0._lane[i + 8] + (v0._lane[i + 4] + v0._lane[i + 12]);
-            result._lane[4 + i] = v1._lane[i] + v1._lane[i + 8] + (v1._lane[i + 4] + v1._lane[i + 12]);
-            result._lane[8 + i] = v2._lane[i] + v2._lane[i + 8] + (v2._lane[i + 4] + v2._lane[i + 12]);
-            result._lane[12 + i] = v3._lane[i] + v3._lane[i + 8] + (v3._lane[i + 4] + v3._lane[i + 12]);
-        }
-
-        return result;
-    }
-
-    public static LanesScalar FinishSums(LanesScalar h0, LanesScalar h1, LanesScalar h2, LanesScalar h3)
-    {
-        LanesScalar result = default;
-        for (int k = 0; k < Lanes.Count; k += 4)
-        {
-            result._lane[k] = h0._lane[k] + h0._lane[k + 2] + (h0._lane[k + 1] + h0._lane[k + 3]);
-            result._lane[k + 1] = h1._lane[k] + h1._lane[k + 2] + (h1._lane[k + 1] + h1._lane[k + 3]);
-            result._lane[k + 2] = h2._lane[k] + h2._lane[k + 2] + (h2._lane[k + 1] + h2._lane[k + 3]);
-            result._lane[k + 3] = h3._lane[k] + h3._lane[k + 2] + (h3._lane[k + 1] + h3._lane[k + 3]);
-        }
-
-        return result;
-    }
-
     private static float PowerOfTwo(int exponent) => BitConverter.Int32BitsToSingle((exponent + 127) << 23);
 }

@@ -136,27 +136,21 @@ public sealed unsafe class LaneTests
     }
 
     [Fact]
-    public void Sums_OneByOneAndSixteenAtOnce_HaveTheSameBitsInEveryWidth()
+    public void Sum_EveryWidth_IsTheSameTree()
     {
         float[] numbers = Numbers.Uniform(1, 256, 1000);
         float[] expected = Sums<LanesScalar>();
-        Close.AssertSameBits([.. Enumerable.Range(0, 16).Select(i => Tree(numbers.AsSpan(16 * i, 16)))], expected.AsSpan(0, 16));
-        Close.AssertSameBits(expected.AsSpan(0, 16), expected.AsSpan(16));
+        Close.AssertSameBits([.. Enumerable.Range(0, 16).Select(i => Tree(numbers.AsSpan(16 * i, 16)))], expected);
         if (CpuInstructionSets.Best >= CpuInstructionSet.Vector256) Close.AssertSameBits(expected, Sums<Lanes256>());
         if (CpuInstructionSets.Best >= CpuInstructionSet.Vector512) Close.AssertSameBits(expected, Sums<Lanes512>());
 
         float[] Sums<TLanes>() where TLanes : struct, ILanes<TLanes>
         {
-            var sums = new float[32];
+            var sums = new float[16];
             fixed (float* n = numbers, s = sums)
-            {
                 for (int i = 0; i < 16; i++) s[i] = TLanes.Sum(TLanes.Load(n + 16 * i));
-                TLanes.Store(TLanes.FinishSums(Half(n), Half(n + 16), Half(n + 32), Half(n + 48)), s + 16);
-            }
 
             return sums;
-
-            static TLanes Half(float* n) => TLanes.HalfSums(TLanes.Load(n), TLanes.Load(n + 64), TLanes.Load(n + 128), TLanes.Load(n + 192));
         }
 
         static float Tree(ReadOnlySpan<float> v) => v.Length == 1 ? v[0] : v.Length == 2 ? v[0] + v[1] : TreeOfHalves(v);
