@@ -1,20 +1,12 @@
 # Cpu.cmake - native/cpu/*.cpp -> artifacts/cpu/libkernelforge_cpu.so (kernelforge_cpu.dll on Windows), and its test.
 # Only for x86-64; where it is missing the CPU device computes everything in C#.
 
-include(CheckLanguage)
-if(NOT CMAKE_CXX_COMPILER)
-  unset(CMAKE_CXX_COMPILER CACHE)  # what an earlier run did not find may be there now
-endif()
-check_language(CXX)
-if(NOT CMAKE_CXX_COMPILER)
+include(Cxx)
+if(NOT KF_CXX)
   message(NOTICE "no C++ compiler: the native CPU library is left out")
   add_custom_target(kernelforge_cpu)
   return()
 endif()
-if(NOT CMAKE_BUILD_TYPE)
-  set(CMAKE_BUILD_TYPE Release)
-endif()
-enable_language(CXX)
 if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   message(NOTICE "${CMAKE_SYSTEM_PROCESSOR} is no x86-64: the native CPU library is left out")
   add_custom_target(kernelforge_cpu)
